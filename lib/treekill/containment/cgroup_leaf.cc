@@ -1,0 +1,209 @@
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <unordered_set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "treekill/containment/placement.h"
+#include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::containment {
+namespace {
+
+// A fork bomb always has members that have not been signalled yet.
+constexpr int kMaxSignalPasses = 10;
+
+class CgroupLeaf final : public Hold {
+ public:
+  CgroupLeaf(const kernel::Cgroup* parent, kernel::Cgroup leaf,
+             std::string name)
+      : parent_(parent), leaf_(std::move(leaf)), name_(std::move(name)) {}
+
+  ~CgroupLeaf() override {
+    if (!removed_ && owner_ == getpid()) (void)Remove();
+  }
+
+  absl::Status OpenControls() {
+    absl::StatusOr<kernel::UniqueFd> kill =
+        leaf_.OpenControl("cgroup.kill", O_WRONLY);
+    if (!kill.ok()) {
+      if (kernel::StatusErrno(kill.status()) != ENOENT) return kill.status();
+      return kernel::WithHint(
+          kill.status(), "cgroup.kill needs Linux 5.14 or newer");
+    }
+    kill_fd_ = *std::move(kill);
+    absl::StatusOr<kernel::UniqueFd> events =
+        leaf_.OpenControl("cgroup.events", O_RDONLY);
+    if (!events.ok()) return events.status();
+    events_fd_ = *std::move(events);
+    return absl::OkStatus();
+  }
+
+  Containment kind() const override { return Containment::kCgroup; }
+  std::string path() const override { return leaf_.path(); }
+  int cgroup_fd() const override { return leaf_.fd(); }
+  int events_fd() const override { return events_fd_.get(); }
+  int kill_fd() const override { return kill_fd_.get(); }
+  void SetLeader(pid_t pid, int) override { leader_ = pid; }
+
+  absl::StatusOr<bool> IsEmpty() override {
+    absl::StatusOr<bool> populated =
+        kernel::ReadPopulated(events_fd_.get(), leaf_.path() + "/cgroup.events");
+    if (!populated.ok()) return populated.status();
+    return !*populated;
+  }
+
+  absl::StatusOr<std::vector<pid_t>> Members() override {
+    absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
+    if (!members.ok()) return members.status();
+    return std::move(members->pids);
+  }
+
+  absl::StatusOr<SignalRound> Signal(int signal, pid_t only_group) override {
+    // A frozen member would sleep through the whole grace period.
+    absl::Status thawed = leaf_.Thaw();
+    if (!thawed.ok()) return thawed;
+    SignalRound round;
+    std::unordered_set<pid_t> done;
+    for (int pass = 0; pass < kMaxSignalPasses; ++pass) {
+      absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
+      if (!members.ok()) return members.status();
+      bool any_new = false;
+      for (pid_t pid : members->pids) {
+        if (!done.insert(pid).second) continue;
+        any_new = true;
+        if (only_group != 0 && kernel::ProcessGroupOf(pid) != only_group) {
+          continue;
+        }
+        absl::Status sent = SignalMember(pid, *members, signal, &round);
+        if (!sent.ok()) return sent;
+      }
+      if (!any_new) break;
+    }
+    return round;
+  }
+
+  absl::Status Kill() override {
+    absl::Status status = kernel::WriteKill(kill_fd_.get(), kill_path());
+    if (status.ok()) return status;
+    // Nothing may be left even so.
+    SignalRound ignored;
+    absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
+    if (members.ok()) {
+      for (pid_t pid : members->pids) {
+        (void)SignalMember(pid, *members, SIGKILL, &ignored);
+      }
+    }
+    return status;
+  }
+
+  absl::Status Remove() override {
+    absl::Status status = parent_->RemoveChild(leaf_, name_);
+    removed_ = status.ok();
+    return status;
+  }
+
+ private:
+  std::string kill_path() const { return leaf_.path() + "/cgroup.kill"; }
+
+  // By a pidfd that is known to be a member's, so that a pid which was reused
+  // since the list was read is not hit.
+  absl::Status SignalMember(pid_t pid, const kernel::CgroupMembers& members,
+                            int signal, SignalRound* round) {
+    absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
+    if (absl::IsNotFound(pidfd.status())) return absl::OkStatus();
+    if (!pidfd.ok()) return pidfd.status();
+    if (!IsMember(pid, pidfd->get(), members)) return absl::OkStatus();
+    absl::Status sent = kernel::SendSignal(pidfd->get(), signal);
+    if (sent.ok() && signal != SIGKILL) {
+      sent = kernel::SendSignal(pidfd->get(), SIGCONT);
+    }
+    if (kernel::StatusErrno(sent) == EPERM) {
+      ++round->refused;
+      return absl::OkStatus();
+    }
+    if (pid == leader_ && sent.ok()) round->leader_signalled = true;
+    return sent;
+  }
+
+  bool IsMember(pid_t pid, int pidfd, const kernel::CgroupMembers& members) {
+    std::optional<uint64_t> id = kernel::CgroupIdOf(pidfd);
+    if (id.has_value()) return members.cgroup_ids.count(*id) > 0;
+    absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
+    return cgroup.ok() &&
+           absl::StrContains(absl::StrCat(*cgroup, "/"),
+                             absl::StrCat("/", name_, "/"));
+  }
+
+  const kernel::Cgroup* const parent_;
+  const kernel::Cgroup leaf_;
+  const std::string name_;
+  const pid_t owner_ = getpid();
+  kernel::UniqueFd kill_fd_;
+  kernel::UniqueFd events_fd_;
+  pid_t leader_ = 0;
+  bool removed_ = false;
+};
+
+// Unlike any that a dead supervisor with our pid may have left, and unlike any
+// control file.
+std::string LeafName(const std::string& name) {
+  uint32_t random = 0;
+  // Without entropy the pid alone must do: EEXIST is told apart below.
+  (void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
+  std::string middle = name.empty() ? "" : absl::StrCat(name, "-");
+  return absl::StrCat("treekill-", middle, getpid(), "-",
+                      absl::Hex(random, absl::kZeroPad8));
+}
+
+std::string HintFor(int error, PlacementRight right) {
+  switch (error) {
+    case EROFS:
+      return "cgroupfs is mounted read-only here, as in most containers; "
+             "mount it writable or choose a weaker --containment";
+    case EACCES:
+    case EPERM:
+      if (right == PlacementRight::kNoManager) {
+        return "run as root, or have root give this cgroup to you (chown)";
+      }
+      return "systemd manages this cgroup; get one that is delegated: "
+             "systemd-run --user --scope -p Delegate=yes COMMAND";
+    case EAGAIN:
+    case ENOSPC:
+      return "cgroup.max.descendants or cgroup.max.depth is reached, or the "
+             "kernel's number of cgroups";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Hold>> HoldInCgroup(const Placement& placement,
+                                                   const std::string& name) {
+  std::string leaf_name = LeafName(name);
+  absl::StatusOr<kernel::Cgroup> leaf = placement.parent.MakeChild(leaf_name);
+  if (absl::IsAlreadyExists(leaf.status())) {
+    leaf_name = LeafName(name);
+    leaf = placement.parent.MakeChild(leaf_name);
+  }
+  if (!leaf.ok()) {
+    int error = kernel::StatusErrno(leaf.status());
+    return kernel::WithHint(leaf.status(), HintFor(error, placement.right));
+  }
+  auto hold = std::make_unique<CgroupLeaf>(&placement.parent, *std::move(leaf),
+                                           leaf_name);
+  absl::Status opened = hold->OpenControls();
+  if (!opened.ok()) return opened;
+  return hold;
+}
+
+}  // namespace treekill::containment

@@ -1,0 +1,81 @@
+// The one interface to what holds a tree. The supervisor drives it; each way
+// of holding is one file beside this one.
+#ifndef TREEKILL_CONTAINMENT_HOLD_H_
+#define TREEKILL_CONTAINMENT_HOLD_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "treekill/containment/kind.h"
+
+namespace treekill::containment {
+
+// What a round of signals came to.
+struct SignalRound {
+  bool leader_signalled = false;
+  // Members that the kernel did not let us signal (EPERM: another uid).
+  int refused = 0;
+};
+
+// Holds one tree. Used by one thread at a time. Nothing here blocks for longer
+// than the system calls it is made of.
+class Hold {
+ public:
+  virtual ~Hold() = default;
+
+  virtual Containment kind() const = 0;
+
+  // The leaf's directory; "" without one.
+  virtual std::string path() const { return ""; }
+
+  // What the leader is cloned into; -1 for nothing.
+  virtual int cgroup_fd() const { return -1; }
+
+  // Must the leader have a process group of its own?
+  virtual bool NeedsProcessGroup() const { return false; }
+
+  // Tells the hold who the leader is. Before this the tree is empty.
+  virtual void SetLeader(pid_t pid, int pidfd) = 0;
+
+  // Ready for POLLPRI when the tree may have become empty; -1 when that can
+  // only be asked from time to time.
+  virtual int events_fd() const { return -1; }
+
+  // A descriptor to which any thread or process may write "1" to kill the
+  // tree; -1 without one.
+  virtual int kill_fd() const { return -1; }
+
+  // Is no member alive? A leader that is a zombie is not alive.
+  virtual absl::StatusOr<bool> IsEmpty() = 0;
+
+  // The pids of the live members. A moment's picture.
+  virtual absl::StatusOr<std::vector<pid_t>> Members() = 0;
+
+  // Sends `signal` to every member, and SIGCONT so that stopped ones see it;
+  // with `only_group` not 0, to those of that process group. Members that are
+  // born meanwhile are sent it too, as far as that ends.
+  virtual absl::StatusOr<SignalRound> Signal(int signal, pid_t only_group) = 0;
+
+  // SIGKILL to every member. Returns before they are dead; may be repeated.
+  virtual absl::Status Kill() = 0;
+
+  // Removes what the hold has made. kUnavailable while it is busy. After OK
+  // the hold is of no more use.
+  virtual absl::Status Remove() { return absl::OkStatus(); }
+};
+
+// Holds by the leader's pidfd alone.
+std::unique_ptr<Hold> HoldProcess();
+
+// Holds by the leader's process group, which must stay unreaped: the zombie
+// pins the group's number.
+std::unique_ptr<Hold> HoldProcessGroup();
+
+}  // namespace treekill::containment
+
+#endif  // TREEKILL_CONTAINMENT_HOLD_H_

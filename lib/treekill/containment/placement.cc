@@ -1,0 +1,82 @@
+#include "treekill/containment/placement.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/mounts.h"
+#include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/proc.h"
+#include "treekill/systemd/delegation.h"
+
+namespace treekill::containment {
+namespace {
+
+// A bind mount or a foreign namespace can show another cgroup at the place
+// where ours ought to be.
+bool HoldsThisProcess(const kernel::Cgroup& cgroup) {
+  absl::StatusOr<kernel::UniqueFd> self = kernel::OpenPidfd(getpid());
+  if (self.ok()) {
+    std::optional<uint64_t> id = kernel::CgroupIdOf(self->get());
+    if (id.has_value()) return *id == cgroup.id();
+  }
+  absl::StatusOr<std::string> procs =
+      kernel::ReadFile(cgroup.fd(), "cgroup.procs", cgroup.path());
+  // EOPNOTSUPP: a threaded cgroup does not list its processes.
+  if (!procs.ok()) return kernel::StatusErrno(procs.status()) == EOPNOTSUPP;
+  std::string own = absl::StrCat(getpid());
+  for (absl::string_view line : absl::StrSplit(*procs, '\n')) {
+    if (line == own) return true;
+  }
+  return false;
+}
+
+PlacementRight RightTo(const std::string& directory,
+                       const std::string& mount_point) {
+  if (!systemd::IsRunning()) return PlacementRight::kNoManager;
+  return systemd::IsDelegated(directory, mount_point)
+             ? PlacementRight::kDelegated
+             : PlacementRight::kUndelegated;
+}
+
+}  // namespace
+
+absl::StatusOr<Placement> FindPlacement() {
+  absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
+  if (!mounts.ok()) return mounts.status();
+  if (mounts->v2.empty()) {
+    return absl::FailedPreconditionError(
+        "no cgroup v2 is mounted here (no cgroup2 line in "
+        "/proc/self/mountinfo); mount one: mount -t cgroup2 none "
+        "/sys/fs/cgroup");
+  }
+  absl::StatusOr<std::string> own = kernel::ReadCgroupOfProcess(0);
+  if (!own.ok()) return own.status();
+  if (absl::EndsWith(*own, " (deleted)")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this process's own cgroup ", *own, " has been removed"));
+  }
+  absl::Status failure = absl::FailedPreconditionError(
+      absl::StrCat("this process's own cgroup ", *own,
+                   " is not to be seen through any cgroup2 mount"));
+  for (const kernel::CgroupMount& mount : mounts->v2) {
+    std::string directory = kernel::DirectoryOfCgroup(mount, *own);
+    if (directory.empty()) continue;
+    absl::StatusOr<kernel::Cgroup> cgroup = kernel::Cgroup::Open(directory);
+    if (!cgroup.ok()) {
+      failure = cgroup.status();
+      continue;
+    }
+    if (!HoldsThisProcess(*cgroup)) continue;
+    return Placement{*std::move(cgroup), RightTo(directory, mount.mount_point)};
+  }
+  return failure;
+}
+
+}  // namespace treekill::containment

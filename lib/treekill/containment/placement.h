@@ -1,0 +1,44 @@
+// Where the leaves of a supervisor are made.
+#ifndef TREEKILL_CONTAINMENT_PLACEMENT_H_
+#define TREEKILL_CONTAINMENT_PLACEMENT_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "treekill/containment/hold.h"
+#include "treekill/kernel/cgroup.h"
+
+namespace treekill::containment {
+
+// Why we may make leaves at a place.
+enum class PlacementRight {
+  // No systemd runs here.
+  kNoManager,
+  // systemd has delegated the cgroup, or one above it.
+  kDelegated,
+  // systemd manages the cgroup and has not delegated it; it is writable.
+  kUndelegated,
+};
+
+// The cgroup below which the leaves go: the one that this process is in.
+struct Placement {
+  kernel::Cgroup parent;
+  PlacementRight right;
+};
+
+// Finds this process's own cgroup through mountinfo and /proc/self/cgroup, on
+// unified and hybrid machines, in a cgroup namespace or behind a bind mount.
+// An error says what is missing and what to do about it.
+absl::StatusOr<Placement> FindPlacement();
+
+// Makes a leaf named after `name` (may be empty) and this process. `parent`
+// must outlive the hold. Fails unless the leaf can really be killed through
+// cgroup.kill (Linux 5.14). The leaf is removed by Hold::Remove(), and by the
+// destructor as far as that goes without waiting.
+absl::StatusOr<std::unique_ptr<Hold>> HoldInCgroup(const Placement& placement,
+                                                   const std::string& name);
+
+}  // namespace treekill::containment
+
+#endif  // TREEKILL_CONTAINMENT_PLACEMENT_H_

@@ -1,0 +1,50 @@
+#include <csignal>
+
+#include "treekill/containment/hold.h"
+#include "treekill/kernel/pidfd.h"
+
+namespace treekill::containment {
+namespace {
+
+class ProcessHold final : public Hold {
+ public:
+  Containment kind() const override { return Containment::kProcess; }
+
+  void SetLeader(pid_t pid, int pidfd) override {
+    pid_ = pid;
+    pidfd_ = pidfd;
+  }
+
+  absl::StatusOr<bool> IsEmpty() override {
+    if (pidfd_ < 0) return true;
+    absl::StatusOr<std::optional<kernel::ChildEnd>> end =
+        kernel::PollChildEnd(pidfd_, /*reap=*/false);
+    if (!end.ok()) return end.status();
+    return end->has_value();
+  }
+
+  absl::StatusOr<std::vector<pid_t>> Members() override {
+    absl::StatusOr<bool> empty = IsEmpty();
+    if (!empty.ok()) return empty.status();
+    return *empty ? std::vector<pid_t>{} : std::vector<pid_t>{pid_};
+  }
+
+  absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
+    absl::Status status = kernel::SendSignal(pidfd_, signal);
+    if (status.ok()) status = kernel::SendSignal(pidfd_, SIGCONT);
+    if (!status.ok()) return status;
+    return SignalRound{.leader_signalled = true};
+  }
+
+  absl::Status Kill() override { return kernel::SendSignal(pidfd_, SIGKILL); }
+
+ private:
+  pid_t pid_ = 0;
+  int pidfd_ = -1;
+};
+
+}  // namespace
+
+std::unique_ptr<Hold> HoldProcess() { return std::make_unique<ProcessHold>(); }
+
+}  // namespace treekill::containment

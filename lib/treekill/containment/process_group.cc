@@ -1,0 +1,78 @@
+#include <cerrno>
+#include <csignal>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/containment/hold.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/proc.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::containment {
+namespace {
+
+class ProcessGroupHold final : public Hold {
+ public:
+  Containment kind() const override { return Containment::kProcessGroup; }
+  bool NeedsProcessGroup() const override { return true; }
+  void SetLeader(pid_t pid, int) override { group_ = pid; }
+
+  absl::StatusOr<bool> IsEmpty() override {
+    absl::StatusOr<std::vector<pid_t>> members = Members();
+    if (!members.ok()) return members.status();
+    return members->empty();
+  }
+
+  absl::StatusOr<std::vector<pid_t>> Members() override {
+    std::vector<pid_t> members;
+    if (group_ == 0) return members;
+    absl::StatusOr<std::vector<pid_t>> all = kernel::ListProcesses();
+    if (!all.ok()) return all.status();
+    for (pid_t pid : *all) {
+      if (kernel::ProcessGroupOf(pid) != group_) continue;
+      std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+      if (stat.has_value() && stat->process_group == group_ &&
+          !stat->IsDead()) {
+        members.push_back(pid);
+      }
+    }
+    return members;
+  }
+
+  absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
+    SignalRound round;
+    absl::Status status = SendToGroup(signal, &round);
+    if (status.ok()) status = SendToGroup(SIGCONT, &round);
+    if (!status.ok()) return status;
+    round.leader_signalled = true;
+    return round;
+  }
+
+  absl::Status Kill() override {
+    SignalRound ignored;
+    return SendToGroup(SIGKILL, &ignored);
+  }
+
+ private:
+  absl::Status SendToGroup(int signal, SignalRound* round) {
+    if (group_ == 0 || kernel::Kill(-group_, signal) == 0 || errno == ESRCH) {
+      return absl::OkStatus();
+    }
+    // Not one of them could be signalled.
+    if (errno == EPERM) {
+      round->refused = 1;
+      return absl::OkStatus();
+    }
+    return kernel::ErrnoStatus(
+        errno, "kill", absl::StrCat("cannot signal process group ", group_));
+  }
+
+  pid_t group_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Hold> HoldProcessGroup() {
+  return std::make_unique<ProcessGroupHold>();
+}
+
+}  // namespace treekill::containment

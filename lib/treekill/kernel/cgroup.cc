@@ -1,0 +1,262 @@
+#include "treekill/kernel/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <functional>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::kernel {
+namespace {
+
+// ENODEV and ENOENT are how kernfs says that the cgroup was removed.
+bool MeansRemoved(int error) { return error == ENODEV || error == ENOENT; }
+
+uint64_t InodeOf(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+// Opens the subdirectory `name`, giving ourselves the permission when its
+// maker took it away.
+UniqueFd OpenSubdirectory(int parent, const std::string& name) {
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  UniqueFd fd(Openat(parent, name.c_str(), kFlags));
+  if (!fd.valid() && errno == EACCES &&
+      fchmodat(parent, name.c_str(), 0700, 0) == 0) {
+    fd.reset(Openat(parent, name.c_str(), kFlags));
+  }
+  return fd;
+}
+
+absl::StatusOr<std::vector<std::string>> ListSubdirectories(int fd) {
+  UniqueFd copy(Openat(fd, ".", O_RDONLY | O_DIRECTORY));
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(
+      copy.valid() ? fdopendir(copy.get()) : nullptr, closedir);
+  if (directory == nullptr) {
+    return ErrnoStatus(errno, "open", "cannot list nested cgroups");
+  }
+  copy.release();
+  std::vector<std::string> names;
+  while (dirent* entry = readdir(directory.get())) {
+    std::string name = entry->d_name;
+    if (entry->d_type == DT_DIR && name != "." && name != "..") {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+// Walks a cgroup and all below it, depth first. It goes up by "..", and so
+// holds two descriptors however deep a command has nested its cgroups. Cgroups
+// that go away meanwhile are passed over.
+class Walk final {
+ public:
+  // On the way down, the root included.
+  using Enter = std::function<absl::Status(int directory)>;
+  // When all below `name` has been seen; not for the root.
+  using Leave = std::function<absl::Status(int parent, const std::string&)>;
+
+  Walk(const Cgroup& root, Enter enter, Leave leave)
+      : root_(root), enter_(std::move(enter)), leave_(std::move(leave)) {}
+
+  absl::Status Run() {
+    here_.reset(Openat(root_.fd(), ".", O_RDONLY | O_DIRECTORY));
+    if (!here_.valid()) return Failed();
+    absl::Status status = Arrive("");
+    while (status.ok() && !levels_.empty()) {
+      status = levels_.back().children.empty() ? GoUp() : GoDown();
+    }
+    return status;
+  }
+
+ private:
+  struct Level {
+    std::string name;
+    std::vector<std::string> children;
+  };
+
+  // Of the open() that has just failed.
+  absl::Status Failed() const {
+    if (MeansRemoved(errno)) return absl::OkStatus();
+    return ErrnoStatus(errno, "open",
+                       absl::StrCat("cannot walk cgroup ", root_.path()));
+  }
+
+  absl::Status Arrive(std::string name) {
+    absl::StatusOr<std::vector<std::string>> children =
+        ListSubdirectories(here_.get());
+    if (!children.ok()) return children.status();
+    levels_.push_back({std::move(name), *std::move(children)});
+    return enter_(here_.get());
+  }
+
+  absl::Status GoDown() {
+    std::string name = std::move(levels_.back().children.back());
+    levels_.back().children.pop_back();
+    UniqueFd child = OpenSubdirectory(here_.get(), name);
+    if (!child.valid()) return Failed();
+    here_ = std::move(child);
+    return Arrive(std::move(name));
+  }
+
+  absl::Status GoUp() {
+    std::string name = std::move(levels_.back().name);
+    levels_.pop_back();
+    if (levels_.empty()) return absl::OkStatus();
+    here_.reset(Openat(here_.get(), "..", O_RDONLY | O_DIRECTORY));
+    if (!here_.valid()) {
+      levels_.clear();
+      return Failed();
+    }
+    return leave_(here_.get(), name);
+  }
+
+  const Cgroup& root_;
+  Enter enter_;
+  Leave leave_;
+  UniqueFd here_;
+  std::vector<Level> levels_;
+};
+
+absl::Status LeaveNothing(int, const std::string&) { return absl::OkStatus(); }
+
+absl::Status ReadMembers(int directory, const std::string& shown,
+                         CgroupMembers* members) {
+  absl::StatusOr<std::string> text =
+      ReadFile(directory, "cgroup.procs", absl::StrCat(shown, "/cgroup.procs"));
+  if (!text.ok()) {
+    int error = StatusErrno(text.status());
+    // EOPNOTSUPP: a threaded cgroup. Its members show in the domain above it.
+    if (MeansRemoved(error) || error == EOPNOTSUPP) return absl::OkStatus();
+    return text.status();
+  }
+  members->cgroup_ids.insert(InodeOf(directory));
+  for (absl::string_view line :
+       absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    pid_t pid = 0;
+    if (absl::SimpleAtoi(line, &pid) && pid > 0) members->pids.push_back(pid);
+  }
+  return absl::OkStatus();
+}
+
+// EBUSY and ENOTEMPTY say that a member or a nested cgroup is still there, or
+// not quite gone yet.
+absl::Status Rmdir(int parent, const std::string& name,
+                   const std::string& shown) {
+  if (Rmdirat(parent, name.c_str()) == 0 || MeansRemoved(errno)) {
+    return absl::OkStatus();
+  }
+  int error = errno;
+  absl::Status status =
+      ErrnoStatus(error, "rmdir", absl::StrCat("cannot remove cgroup ", shown));
+  if (error != EBUSY && error != ENOTEMPTY) return status;
+  return absl::UnavailableError(status.message());
+}
+
+}  // namespace
+
+absl::StatusOr<Cgroup> Cgroup::Open(const std::string& path) {
+  absl::StatusOr<UniqueFd> fd =
+      OpenFile(AT_FDCWD, path, O_PATH | O_DIRECTORY, path);
+  if (!fd.ok()) return fd.status();
+  struct statfs status;
+  if (fstatfs(fd->get(), &status) < 0) {
+    return ErrnoStatus(errno, "fstatfs", absl::StrCat("cannot look at ", path));
+  }
+  if (status.f_type != CGROUP2_SUPER_MAGIC) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is not a cgroup v2 directory"));
+  }
+  return Cgroup(*std::move(fd), path);
+}
+
+absl::StatusOr<Cgroup> Cgroup::MakeChild(const std::string& name) const {
+  std::string path = absl::StrCat(path_, "/", name);
+  if (Mkdirat(fd(), name.c_str(), 0755) < 0) {
+    return ErrnoStatus(errno, "mkdir",
+                       absl::StrCat("cannot make cgroup ", path));
+  }
+  absl::StatusOr<UniqueFd> directory =
+      OpenFile(fd(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW, path);
+  if (!directory.ok()) {
+    Rmdirat(fd(), name.c_str());
+    return directory.status();
+  }
+  return Cgroup(*std::move(directory), path);
+}
+
+absl::StatusOr<UniqueFd> Cgroup::OpenControl(const std::string& file,
+                                             int flags) const {
+  return OpenFile(fd(), file, flags, absl::StrCat(path_, "/", file));
+}
+
+absl::StatusOr<CgroupMembers> Cgroup::Members() const {
+  CgroupMembers members;
+  auto read = [&](int directory) {
+    return ReadMembers(directory, path_, &members);
+  };
+  absl::Status status = Walk(*this, read, LeaveNothing).Run();
+  if (!status.ok()) return status;
+  return members;
+}
+
+absl::Status Cgroup::Thaw() const {
+  auto thaw = [&](int directory) {
+    absl::Status status = WriteFile(directory, "cgroup.freeze", "0",
+                                    absl::StrCat(path_, "/cgroup.freeze"));
+    return MeansRemoved(StatusErrno(status)) ? absl::OkStatus() : status;
+  };
+  return Walk(*this, thaw, LeaveNothing).Run();
+}
+
+absl::Status Cgroup::RemoveBelow() const {
+  auto remove = [&](int parent, const std::string& name) {
+    return Rmdir(parent, name, absl::StrCat(path_, "/.../", name));
+  };
+  return Walk(*this, [](int) { return absl::OkStatus(); }, remove).Run();
+}
+
+absl::Status Cgroup::RemoveChild(const Cgroup& child,
+                                 const std::string& name) const {
+  absl::Status status = Rmdir(fd(), name, child.path());
+  if (!absl::IsUnavailable(status)) return status;
+  absl::Status below = child.RemoveBelow();
+  if (!below.ok()) return below;
+  return Rmdir(fd(), name, child.path());
+}
+
+uint64_t Cgroup::id() const { return InodeOf(fd()); }
+
+absl::Status WriteKill(int kill_fd, const std::string& shown) {
+  if (Write(kill_fd, "1", 1, "cgroup.kill") >= 0 || MeansRemoved(errno)) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "write",
+                     absl::StrCat("cannot kill through ", shown));
+}
+
+absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown) {
+  char text[256];
+  ssize_t size = Pread(events_fd, text, sizeof(text), 0, "cgroup.events");
+  if (size < 0) {
+    if (MeansRemoved(errno)) return false;
+    return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
+  }
+  return absl::string_view(text, size).find("populated 1") !=
+         absl::string_view::npos;
+}
+
+}  // namespace treekill::kernel

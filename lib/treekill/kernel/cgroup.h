@@ -1,0 +1,87 @@
+// One cgroup v2 directory, pinned by a descriptor, and the trees below it. See
+// Documentation/admin-guide/cgroup-v2.rst of the kernel.
+//
+// A path can be recycled; the descriptor cannot. Everything here goes through
+// the descriptor, the path only serves messages.
+#ifndef TREEKILL_KERNEL_CGROUP_H_
+#define TREEKILL_KERNEL_CGROUP_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "treekill/kernel/fd.h"
+
+namespace treekill::kernel {
+
+// The processes of a cgroup and of all below it.
+struct CgroupMembers {
+  std::vector<pid_t> pids;
+  // The ids of the cgroups that were read: what CgroupIdOf() a member must be.
+  std::unordered_set<uint64_t> cgroup_ids;
+};
+
+class Cgroup final {
+ public:
+  // Opens an existing cgroup directory. kFailedPrecondition when `path` is a
+  // directory of another file system.
+  static absl::StatusOr<Cgroup> Open(const std::string& path);
+
+  // Makes the cgroup `name` below this one and opens it. kAlreadyExists when
+  // there is one of that name.
+  absl::StatusOr<Cgroup> MakeChild(const std::string& name) const;
+
+  // Opens a control file such as "cgroup.events".
+  absl::StatusOr<UniqueFd> OpenControl(const std::string& file,
+                                       int flags) const;
+
+  // Every member, nested cgroups included. One read of each cgroup.procs: with
+  // members that fork, a moment's picture. A cgroup that goes away meanwhile
+  // has no members. Pids of other PID namespaces (0) are left out.
+  absl::StatusOr<CgroupMembers> Members() const;
+
+  // Thaws this cgroup and everything below it, so that signals reach frozen
+  // members.
+  absl::Status Thaw() const;
+
+  // Removes the child `name`, and first all that is below it if need be, bottom
+  // up; a nested directory that is closed by its mode is opened if it is ours.
+  // OK when it has gone already; kUnavailable while it is busy: a member is
+  // not quite gone, try again later.
+  absl::Status RemoveChild(const Cgroup& child, const std::string& name) const;
+
+  // The inode of the directory, which is the cgroup's id; 0 when it cannot be
+  // read.
+  uint64_t id() const;
+  int fd() const { return directory_.get(); }
+  const std::string& path() const { return path_; }
+
+ private:
+  Cgroup(UniqueFd directory, std::string path)
+      : directory_(std::move(directory)), path_(std::move(path)) {}
+
+  absl::Status RemoveBelow() const;
+
+  UniqueFd directory_;
+  std::string path_;
+};
+
+// Writes "1" to an open cgroup.kill: SIGKILL to every member and all below,
+// whatever its uid, frozen or stopped or not. Returns before they are dead. OK
+// when the cgroup has gone.
+absl::Status WriteKill(int kill_fd, const std::string& shown);
+
+// Reads an open cgroup.events: is there any live member here or below? False
+// when the cgroup has been removed. Poll the descriptor for POLLPRI to wait
+// for a change, at most one in 10 ms.
+absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown);
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_CGROUP_H_

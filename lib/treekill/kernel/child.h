@@ -1,0 +1,82 @@
+// What a new process does between clone and exec.
+//
+// The child may share the parent's memory (CLONE_VM), and the parent may have
+// other threads holding any lock. So all of it is in child.cc, which calls
+// nothing but the kernel: no allocation, no lock, no stdio, no exception.
+// Everything that it needs is laid out here before the clone.
+#ifndef TREEKILL_KERNEL_CHILD_H_
+#define TREEKILL_KERNEL_CHILD_H_
+
+#include <cstdint>
+
+#include "treekill/kernel/signals.h"
+
+namespace treekill::kernel {
+
+// Makes descriptor `to` of the child a copy of the parent's `from`.
+struct FdMove {
+  int from = -1;
+  int to = -1;
+};
+
+// setrlimit(2).
+struct ChildLimit {
+  int resource = 0;
+  uint64_t soft = 0;
+  uint64_t hard = 0;
+};
+
+// What to do before exec, in the order of the members. All pointers belong to
+// the caller and must live until the clone has returned.
+struct ChildPlan {
+  // setpgid(0, 0).
+  bool new_process_group = false;
+
+  const ChildLimit* limits = nullptr;
+  int limit_count = 0;
+
+  // Sorted by `to`, no `to` twice. The `from` of each may be overwritten.
+  FdMove* fds = nullptr;
+  int fd_count = 0;
+  // Marks every descriptor from 3 up that is no `to` close-on-exec.
+  bool close_other_fds = true;
+
+  // chdir(2); nullptr stays.
+  const char* working_directory = nullptr;
+
+  // Signals that stay ignored if they are now; every other gets its default
+  // disposition. The mask is emptied last.
+  SignalSet keep_ignored = 0;
+
+  // Tried in turn as execvp(3) does; ends with nullptr.
+  const char* const* paths = nullptr;
+  const char* const* argv = nullptr;
+  const char* const* envp = nullptr;
+  // For a file without a header that the kernel knows: {"/bin/sh", path,
+  // argv[1], ..., nullptr}, of which the second is filled in here.
+  const char** shell_argv = nullptr;
+};
+
+enum class ChildStage : int {
+  kNone,
+  kProcessGroup,
+  kLimits,
+  kDescriptors,
+  kWorkingDirectory,
+  kSignals,
+  kExec,
+};
+
+// Where and why the child gave up; kNone when the exec worked.
+struct ChildFailure {
+  ChildStage stage = ChildStage::kNone;
+  int error = 0;
+};
+
+// Runs in the child, with every signal blocked. Execs, or fills in `failure`
+// and exits with 127.
+[[noreturn]] void RunChild(const ChildPlan& plan, ChildFailure* failure);
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_CHILD_H_

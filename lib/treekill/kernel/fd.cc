@@ -1,0 +1,77 @@
+#include "treekill/kernel/fd.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::kernel {
+
+void UniqueFd::reset(int fd) {
+  if (fd_ >= 0) {
+    int error = errno;
+    close(fd_);
+    errno = error;
+  }
+  fd_ = fd;
+}
+
+absl::StatusOr<UniqueFd> OpenFile(int directory, const std::string& name,
+                                  int flags, const std::string& shown,
+                                  mode_t mode) {
+  UniqueFd fd(Openat(directory, name.c_str(), flags, mode));
+  if (!fd.valid()) {
+    return ErrnoStatus(errno, "open", absl::StrCat("cannot open ", shown));
+  }
+  return fd;
+}
+
+absl::StatusOr<std::string> ReadFile(int directory, const std::string& name,
+                                     const std::string& shown) {
+  absl::StatusOr<UniqueFd> fd = OpenFile(directory, name, O_RDONLY, shown);
+  if (!fd.ok()) return fd.status();
+  std::string text;
+  size_t size = 0;
+  while (true) {
+    text.resize(size + 4096);
+    ssize_t count = Read(fd->get(), &text[size], 4096, name.c_str());
+    if (count < 0) {
+      return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
+    }
+    size += count;
+    if (count == 0) break;
+  }
+  text.resize(size);
+  return text;
+}
+
+absl::Status WriteFile(int directory, const std::string& name,
+                       const std::string& text, const std::string& shown) {
+  absl::StatusOr<UniqueFd> fd = OpenFile(directory, name, O_WRONLY, shown);
+  if (!fd.ok()) return fd.status();
+  if (Write(fd->get(), text.data(), text.size(), name.c_str()) < 0) {
+    return ErrnoStatus(errno, "write", absl::StrCat("cannot write ", shown));
+  }
+  return absl::OkStatus();
+}
+
+bool DirectoryExists(const std::string& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+std::optional<std::string> ReadAttribute(const std::string& path,
+                                         const std::string& name) {
+  char value[256];
+  ssize_t size = getxattr(path.c_str(), name.c_str(), value, sizeof(value));
+  if (size < 0) return std::nullopt;
+  return std::string(value, size);
+}
+
+}  // namespace treekill::kernel

@@ -1,0 +1,113 @@
+#include "treekill/kernel/pidfd.h"
+
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::kernel {
+namespace {
+
+#ifndef P_PIDFD
+constexpr int P_PIDFD = 3;
+#endif
+
+// include/uapi/linux/pidfd.h of Linux 6.13; Debian 12's headers are older.
+struct PidfdInfo {
+  uint64_t mask;
+  uint64_t cgroup_id;
+  uint32_t pid, tgid, ppid;
+  uint32_t ids[8];
+  int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr uint64_t kInfoCgroupId = 1 << 2;
+constexpr uint64_t kInfoExit = 1 << 3;
+constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+
+ChildEnd FromSiginfo(const siginfo_t& info) {
+  ChildEnd end;
+  end.how = info.si_code == CLD_EXITED ? ChildEnd::How::kExited
+                                       : ChildEnd::How::kKilled;
+  end.value = info.si_status;
+  end.core_dumped = info.si_code == CLD_DUMPED;
+  return end;
+}
+
+// After somebody else has reaped the child.
+ChildEnd FromPidfdInfo(int pidfd) {
+  ChildEnd end;
+  PidfdInfo info{};
+  info.mask = kInfoExit;
+  if (ioctl(pidfd, kGetInfo, &info) < 0 || (info.mask & kInfoExit) == 0) {
+    return end;
+  }
+  if (WIFEXITED(info.exit_code)) {
+    end.how = ChildEnd::How::kExited;
+    end.value = WEXITSTATUS(info.exit_code);
+  } else if (WIFSIGNALED(info.exit_code)) {
+    end.how = ChildEnd::How::kKilled;
+    end.value = WTERMSIG(info.exit_code);
+    end.core_dumped = WCOREDUMP(info.exit_code);
+  }
+  return end;
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
+  UniqueFd fd(PidfdOpen(pid));
+  if (!fd.valid()) {
+    // absl has no code for ESRCH that a caller would recognise.
+    if (errno == ESRCH) {
+      return absl::NotFoundError(absl::StrCat("no process ", pid));
+    }
+    return ErrnoStatus(errno, "pidfd_open",
+                       absl::StrCat("cannot watch process ", pid));
+  }
+  return fd;
+}
+
+absl::Status SendSignal(int pidfd, int signal) {
+  if (PidfdSendSignal(pidfd, signal) == 0 || errno == ESRCH) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "pidfd_send_signal",
+                     absl::StrCat("cannot send signal ", signal));
+}
+
+absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap) {
+  siginfo_t info{};
+  rusage usage{};
+  int options = WEXITED | WNOHANG | (reap ? 0 : WNOWAIT);
+  if (Waitid(P_PIDFD, pidfd, &info, options, &usage) < 0) {
+    if (errno == ECHILD) return FromPidfdInfo(pidfd);
+    return ErrnoStatus(errno, "waitid", "cannot wait for the command");
+  }
+  if (info.si_pid == 0) return std::optional<ChildEnd>();
+  ChildEnd end = FromSiginfo(info);
+  end.usage = usage;
+  return end;
+}
+
+absl::Status ReapChild(int pidfd) {
+  siginfo_t info{};
+  if (Waitid(P_PIDFD, pidfd, &info, WEXITED) < 0 && errno != ECHILD) {
+    return ErrnoStatus(errno, "waitid", "cannot wait for the command");
+  }
+  return absl::OkStatus();
+}
+
+std::optional<uint64_t> CgroupIdOf(int pidfd) {
+  PidfdInfo info{};
+  info.mask = kInfoCgroupId;
+  if (ioctl(pidfd, kGetInfo, &info) < 0) return std::nullopt;
+  if ((info.mask & kInfoCgroupId) == 0) return std::nullopt;
+  return info.cgroup_id;
+}
+
+}  // namespace treekill::kernel

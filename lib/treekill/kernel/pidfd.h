@@ -1,0 +1,49 @@
+// Processes by pidfd: pidfd_open(2), pidfd_send_signal(2), waitid(2).
+#ifndef TREEKILL_KERNEL_PIDFD_H_
+#define TREEKILL_KERNEL_PIDFD_H_
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "treekill/kernel/fd.h"
+
+namespace treekill::kernel {
+
+// How a child ended, as waitid(2) says it.
+struct ChildEnd {
+  enum class How { kUnknown, kExited, kKilled };
+  How how = How::kUnknown;
+  // Exit code or signal number.
+  int value = 0;
+  bool core_dumped = false;
+  rusage usage{};
+};
+
+// kNotFound when there is no such process any more.
+absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
+
+// Sends `signal`. A process that has gone is no error.
+absl::Status SendSignal(int pidfd, int signal);
+
+// Tells how the child behind `pidfd` ended; nullopt while it lives. Never
+// blocks. With `reap` the zombie is removed and its pid becomes free; without,
+// it stays, and pins its pid and process group number. `how` is kUnknown when
+// somebody else has reaped it (SIGCHLD ignored, waitpid(-1) in the host) and
+// the kernel (before 6.15) has not kept the status on the pidfd.
+absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap);
+
+// Waits until the child has ended and reaps it.
+absl::Status ReapChild(int pidfd);
+
+// The id of the cgroup (its directory's inode) that the process is in:
+// PIDFD_GET_INFO, Linux 6.13. nullopt where it is not to be had.
+std::optional<uint64_t> CgroupIdOf(int pidfd);
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_PIDFD_H_

@@ -1,0 +1,122 @@
+#include "treekill/kernel/proc.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/fd.h"
+
+namespace treekill::kernel {
+namespace {
+
+std::string ProcPath(pid_t pid, const char* file) {
+  if (pid == 0) return absl::StrCat("/proc/self/", file);
+  return absl::StrCat("/proc/", pid, "/", file);
+}
+
+// The entries of `path` whose names are numbers.
+absl::StatusOr<std::vector<pid_t>> ListNumbers(const char* path) {
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path), closedir);
+  if (directory == nullptr) {
+    return ErrnoStatus(errno, "open", absl::StrCat("cannot open ", path));
+  }
+  std::vector<pid_t> numbers;
+  while (dirent* entry = readdir(directory.get())) {
+    pid_t number = 0;
+    if (absl::SimpleAtoi(entry->d_name, &number)) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+}  // namespace
+
+std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
+  // pid (comm) state ppid ...: comm may hold spaces and parentheses itself.
+  size_t open = text.find(" (");
+  size_t close = text.rfind(") ");
+  if (open == std::string::npos || close == std::string::npos || close < open) {
+    return std::nullopt;
+  }
+  ProcessStat stat;
+  stat.comm = text.substr(open + 2, close - open - 2);
+  std::vector<absl::string_view> fields =
+      absl::StrSplit(absl::string_view(text).substr(close + 2), ' ');
+  if (fields.size() < 20 || fields[0].size() != 1) return std::nullopt;
+  stat.state = fields[0][0];
+  bool parsed = absl::SimpleAtoi(text.substr(0, open), &stat.pid) &&
+                absl::SimpleAtoi(fields[1], &stat.parent) &&
+                absl::SimpleAtoi(fields[2], &stat.process_group) &&
+                absl::SimpleAtoi(fields[3], &stat.session) &&
+                absl::SimpleAtoi(fields[17], &stat.threads) &&
+                absl::SimpleAtoi(fields[19], &stat.start_time);
+  if (!parsed) return std::nullopt;
+  return stat;
+}
+
+std::optional<ProcessStat> ReadProcessStat(pid_t pid) {
+  std::string path = ProcPath(pid, "stat");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  if (!text.ok()) return std::nullopt;
+  return ParseProcessStat(*text);
+}
+
+pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }
+
+std::string ReadWaitChannel(pid_t pid) {
+  std::string path = ProcPath(pid, "wchan");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  return text.ok() && *text != "0" ? *text : std::string();
+}
+
+absl::StatusOr<std::vector<pid_t>> ListProcesses() {
+  return ListNumbers("/proc");
+}
+
+absl::StatusOr<std::vector<pid_t>> ListOwnChildren() {
+  absl::StatusOr<std::vector<pid_t>> threads = ListNumbers("/proc/self/task");
+  if (!threads.ok()) return threads.status();
+  std::vector<pid_t> children;
+  for (pid_t thread : *threads) {
+    std::string path = absl::StrCat("/proc/self/task/", thread, "/children");
+    absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+    if (!text.ok()) return text.status();
+    for (absl::string_view word :
+         absl::StrSplit(*text, ' ', absl::SkipEmpty())) {
+      pid_t child = 0;
+      if (absl::SimpleAtoi(word, &child)) children.push_back(child);
+    }
+  }
+  return children;
+}
+
+std::optional<std::string> ParseCgroupOfProcess(const std::string& text) {
+  size_t start = text.compare(0, 3, "0::") == 0 ? 3 : text.find("\n0::");
+  if (start == std::string::npos) return std::nullopt;
+  if (start != 3) start += 4;
+  size_t end = text.find('\n', start);
+  if (end == std::string::npos) end = text.size();
+  if (end == start) return std::nullopt;
+  return text.substr(start, end - start);
+}
+
+absl::StatusOr<std::string> ReadCgroupOfProcess(pid_t pid) {
+  std::string path = ProcPath(pid, "cgroup");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  if (!text.ok()) return text.status();
+  std::optional<std::string> cgroup = ParseCgroupOfProcess(*text);
+  if (!cgroup.has_value()) {
+    return absl::NotFoundError(
+        absl::StrCat(path, " has no 0:: line: no cgroup v2 here"));
+  }
+  return *cgroup;
+}
+
+}  // namespace treekill::kernel

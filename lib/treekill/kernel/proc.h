@@ -1,0 +1,65 @@
+// What /proc tells of processes: proc(5).
+#ifndef TREEKILL_KERNEL_PROC_H_
+#define TREEKILL_KERNEL_PROC_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace treekill::kernel {
+
+struct ProcessStat {
+  pid_t pid = 0;
+  // At most 15 bytes, any of them but NUL.
+  std::string comm;
+  // R, S, D, T, t, Z, X, I.
+  char state = '?';
+  pid_t parent = 0;
+  pid_t process_group = 0;
+  pid_t session = 0;
+  // Threads alive in the process. A leader that is a zombie may have some.
+  int threads = 0;
+  // Clock ticks since boot; with the pid it names one process for ever.
+  uint64_t start_time = 0;
+
+  // A zombie leader with live threads is not dead.
+  bool IsDead() const {
+    return state == 'X' || (state == 'Z' && threads <= 1);
+  }
+};
+
+// Parses the text of /proc/PID/stat; nullopt when it is not one.
+std::optional<ProcessStat> ParseProcessStat(const std::string& text);
+
+// nullopt when the process has gone.
+std::optional<ProcessStat> ReadProcessStat(pid_t pid);
+
+// getpgid(2); -1 when the process has gone.
+pid_t ProcessGroupOf(pid_t pid);
+
+// The kernel function that the process sleeps in, or "" when it is not to be
+// had (not ours, running, gone).
+std::string ReadWaitChannel(pid_t pid);
+
+// Every process visible in /proc, threads not counted.
+absl::StatusOr<std::vector<pid_t>> ListProcesses();
+
+// The children of this process, adopted orphans included, of all its threads.
+absl::StatusOr<std::vector<pid_t>> ListOwnChildren();
+
+// Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"
+// line; nullopt without one. The path may end in " (deleted)".
+std::optional<std::string> ParseCgroupOfProcess(const std::string& text);
+
+// The cgroup v2 path of a process (0: this one).
+absl::StatusOr<std::string> ReadCgroupOfProcess(pid_t pid);
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_PROC_H_
