@@ -22,20 +22,6 @@ std::string ProcPath(pid_t pid, const char* file) {
   return absl::StrCat("/proc/", pid, "/", file);
 }
 
-// The entries of `path` whose names are numbers.
-absl::StatusOr<std::vector<pid_t>> ListNumbers(const char* path) {
-  std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path), closedir);
-  if (directory == nullptr) {
-    return ErrnoStatus(errno, "open", absl::StrCat("cannot open ", path));
-  }
-  std::vector<pid_t> numbers;
-  while (dirent* entry = readdir(directory.get())) {
-    pid_t number = 0;
-    if (absl::SimpleAtoi(entry->d_name, &number)) numbers.push_back(number);
-  }
-  return numbers;
-}
-
 }  // namespace
 
 std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
@@ -77,24 +63,16 @@ std::string ReadWaitChannel(pid_t pid) {
 }
 
 absl::StatusOr<std::vector<pid_t>> ListProcesses() {
-  return ListNumbers("/proc");
-}
-
-absl::StatusOr<std::vector<pid_t>> ListOwnChildren() {
-  absl::StatusOr<std::vector<pid_t>> threads = ListNumbers("/proc/self/task");
-  if (!threads.ok()) return threads.status();
-  std::vector<pid_t> children;
-  for (pid_t thread : *threads) {
-    std::string path = absl::StrCat("/proc/self/task/", thread, "/children");
-    absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
-    if (!text.ok()) return text.status();
-    for (absl::string_view word :
-         absl::StrSplit(*text, ' ', absl::SkipEmpty())) {
-      pid_t child = 0;
-      if (absl::SimpleAtoi(word, &child)) children.push_back(child);
-    }
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
+  if (directory == nullptr) {
+    return ErrnoStatus(errno, "open", "cannot open /proc");
   }
-  return children;
+  std::vector<pid_t> pids;
+  while (dirent* entry = readdir(directory.get())) {
+    pid_t pid = 0;
+    if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);
+  }
+  return pids;
 }
 
 std::optional<std::string> ParseCgroupOfProcess(const std::string& text) {

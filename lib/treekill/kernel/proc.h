@@ -50,9 +50,6 @@ std::string ReadWaitChannel(pid_t pid);
 // Every process visible in /proc, threads not counted.
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
-// The children of this process, adopted orphans included, of all its threads.
-absl::StatusOr<std::vector<pid_t>> ListOwnChildren();
-
 // Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"
 // line; nullopt without one. The path may end in " (deleted)".
 std::optional<std::string> ParseCgroupOfProcess(const std::string& text);

@@ -1,6 +1,7 @@
 #include "treekill/kernel/syscalls.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -115,6 +116,11 @@ int Waitid(int id_type, id_t id, siginfo_t* info, int options, rusage* usage) {
     return static_cast<int>(
         syscall(SYS_waitid, id_type, id, info, options, usage));
   });
+}
+
+int Poll(pollfd* fds, unsigned count, int timeout_ms) {
+  if (FaultInjected("poll")) return -1;
+  return poll(fds, count, timeout_ms);
 }
 
 int EpollCreate() {

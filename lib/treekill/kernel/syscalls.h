@@ -2,7 +2,7 @@
 // its own name, with three things that every caller here wants:
 //
 //  * a fault hook, so that a test can make any of them fail (the one seam);
-//  * EINTR is retried, but by EpollWait() where the caller decides;
+//  * EINTR is retried, but by Poll() and EpollWait() where the caller decides;
 //  * a descriptor handed out is never 0, 1 or 2, even when the caller runs
 //    with closed standard streams, and is always close-on-exec.
 //
@@ -18,6 +18,7 @@
 #include <cstdint>
 
 struct epoll_event;
+struct pollfd;
 struct itimerspec;
 struct rusage;
 
@@ -53,6 +54,7 @@ int Kill(pid_t pid, int signal);
 int Waitid(int id_type, id_t id, siginfo_t* info, int options,
            rusage* usage = nullptr);
 
+int Poll(pollfd* fds, unsigned count, int timeout_ms);
 int EpollCreate();
 int EpollCtl(int epoll, int operation, int fd, uint32_t events, uint64_t data);
 int EpollWait(int epoll, epoll_event* events, int count, int timeout_ms);

@@ -1,0 +1,44 @@
+#include "cli/main.h"
+
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "cli/output.h"
+#include "cli/run.h"
+
+namespace treekill::cli {
+namespace {
+
+constexpr char kHelp[] =
+    "Usage: treekill run [OPTION]... [--] COMMAND [ARG]...\n"
+    "\n"
+    "Runs COMMAND in a cgroup of its own; when treekill returns, nothing of\n"
+    "it is alive.\n"
+    "\n"
+    "  treekill run --help   the options of run, and exit statuses\n"
+    "  treekill --version    the version\n";
+
+}  // namespace
+
+int Main(int argc, char** argv) {
+  std::string word = argc > 1 ? argv[1] : "";
+  if (word == "run") return RunMain(argc - 1, argv + 1);
+  if (word == "--help" || word == "-h" || word == "help") {
+    return PrintToStdout(kHelp);
+  }
+  if (word == "--version" || word == "-V") {
+    return PrintToStdout("treekill " TREEKILL_VERSION "\n");
+  }
+  if (word.empty()) {
+    Message("no subcommand is given; try 'treekill run COMMAND' or "
+            "'treekill --help'");
+  } else {
+    Message(absl::StrCat("unknown subcommand ", Quoted(word),
+                         "; try 'treekill run ", Printable(word),
+                         "' or 'treekill --help'"));
+  }
+  return kOwnFailure;
+}
+
+}  // namespace treekill::cli

@@ -1,0 +1,71 @@
+#include "cli/output.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+
+namespace treekill::cli {
+namespace {
+
+// The length of the UTF-8 sequence at `start`; 0 when there is none, or when
+// it is a control character of the C1 set, which terminals obey as well.
+size_t Utf8Length(const std::string& text, size_t start) {
+  unsigned char first = text[start];
+  size_t length = first >= 0xf0 && first < 0xf5   ? 4
+                  : first >= 0xe0 && first < 0xf0 ? 3
+                  : first >= 0xc2 && first < 0xe0 ? 2
+                                                  : 0;
+  if (length == 0 || start + length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    unsigned char byte = text[start + i];
+    if (byte < 0x80 || byte > 0xbf) return 0;
+  }
+  unsigned char second = text[start + 1];
+  return first == 0xc2 && second < 0xa0 ? 0 : length;
+}
+
+}  // namespace
+
+void Message(const std::string& text) {
+  std::string line = absl::StrCat("treekill: ", Printable(text), "\n");
+  // One write, so that lines of several processes do not mix. There is nobody
+  // to tell when it fails.
+  [[maybe_unused]] ssize_t written =
+      write(STDERR_FILENO, line.data(), line.size());
+}
+
+std::string Printable(const std::string& text) {
+  std::string printable;
+  for (size_t i = 0; i < text.size();) {
+    unsigned char byte = text[i];
+    if (byte >= 0x20 && byte < 0x7f) {
+      printable += text[i++];
+      continue;
+    }
+    size_t length = Utf8Length(text, i);
+    if (length == 0) {
+      printable += absl::StrCat("\\x", absl::Hex(byte, absl::kZeroPad2));
+      ++i;
+    } else {
+      printable.append(text, i, length);
+      i += length;
+    }
+  }
+  return printable;
+}
+
+std::string Quoted(const std::string& text) {
+  return absl::StrCat("'", Printable(text), "'");
+}
+
+int PrintToStdout(const std::string& text) {
+  if (fputs(text.c_str(), stdout) < 0 || fflush(stdout) != 0) {
+    Message("cannot write to standard output");
+    return kOwnFailure;
+  }
+  return 0;
+}
+
+}  // namespace treekill::cli

@@ -1,0 +1,33 @@
+// What the command line tool prints, and the exit statuses of its own.
+#ifndef TREEKILL_CLI_OUTPUT_H_
+#define TREEKILL_CLI_OUTPUT_H_
+
+#include <string>
+
+namespace treekill::cli {
+
+// As timeout(1) and env(1) have them.
+constexpr int kSurvivors = 122;
+constexpr int kTimedOut = 124;
+constexpr int kOwnFailure = 125;
+constexpr int kCannotExecute = 126;
+constexpr int kNotFound = 127;
+
+// Prints "treekill: `text`" in one line on standard error. Control characters
+// in it are made visible.
+void Message(const std::string& text);
+
+// `text` with control characters and bytes that are not UTF-8 escaped, so that
+// it can do nothing to a terminal.
+std::string Printable(const std::string& text);
+
+// The same in single quotes.
+std::string Quoted(const std::string& text);
+
+// Prints `text` on standard output; returns the exit status: 0, or kOwnFailure
+// when it could not be written.
+int PrintToStdout(const std::string& text);
+
+}  // namespace treekill::cli
+
+#endif  // TREEKILL_CLI_OUTPUT_H_

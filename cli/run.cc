@@ -1,0 +1,304 @@
+#include "cli/run.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "cli/output.h"
+#include "cli/run_options.h"
+#include "cli/signals.h"
+#include "cli/terminal.h"
+#include "treekill/treekill.h"
+
+namespace treekill::cli {
+namespace {
+
+// Where the report goes. Opened before the command starts: a typing error must
+// not cost an hour's run.
+class ReportFile final {
+ public:
+  absl::Status Open(const std::string& where) {
+    if (where.empty()) return absl::OkStatus();
+    absl::string_view number = where;
+    int fd = -1;
+    if (absl::ConsumePrefix(&number, "fd:")) {
+      if (!absl::SimpleAtoi(number, &fd) || fd < 0) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "invalid --report ", Quoted(where), ": it takes a file or fd:N"));
+      }
+      // The command must not keep the reader of it waiting.
+      if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return Failure(where);
+      file_.reset(fdopen(fd, "w"));
+    } else {
+      file_.reset(fopen(where.c_str(), "we"));
+    }
+    return file_ == nullptr ? Failure(where) : absl::OkStatus();
+  }
+
+  // Returns false when it could not be written.
+  bool Write(const std::string& json) {
+    if (file_ == nullptr) return true;
+    bool written = fputs(absl::StrCat(json, "\n").c_str(), file_.get()) >= 0;
+    return fclose(file_.release()) == 0 && written;
+  }
+
+ private:
+  static absl::Status Failure(const std::string& where) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cannot write the report to ", Quoted(where), ": ", strerror(errno)));
+  }
+
+  std::unique_ptr<FILE, int (*)(FILE*)> file_{nullptr, fclose};
+};
+
+// One run, from the options to the exit status.
+class Run final {
+ public:
+  explicit Run(RunCommandLine line) : line_(std::move(line)) {}
+
+  int Main() {
+    absl::Status opened = report_file_.Open(line_.report);
+    if (!opened.ok()) {
+      Message(std::string(opened.message()));
+      return kOwnFailure;
+    }
+    absl::Status started = Start();
+    if (!started.ok()) return ReportFailure(started);
+    absl::Status served = Serve();
+    if (!served.ok()) {
+      // The supervisor's destructor still ends the tree.
+      tree_ = Tree();
+      supervisor_.reset();
+      return ReportFailure(served);
+    }
+    terminal_.Restore();
+    return ReportEnd();
+  }
+
+ private:
+  // Does the terminal give the command its signals as well as us?
+  bool shares_group() const { return !tree_options_.new_process_group; }
+
+  absl::Status Start() {
+    if (signals_.fd() < 0) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot read signals: signalfd: ", strerror(errno)));
+    }
+    bool by_cgroup = line_.containment == Containment::kAuto ||
+                     line_.containment == Containment::kCgroup;
+    absl::StatusOr<Supervisor> supervisor =
+        Supervisor::Create({.containment = line_.containment,
+                            .require = line_.require,
+                            .adopt_orphans = by_cgroup});
+    if (!supervisor.ok()) return supervisor.status();
+    supervisor_ = std::make_unique<Supervisor>(*std::move(supervisor));
+    if (line_.verbose) {
+      Message(absl::StrCat("containment ",
+                           ContainmentName(supervisor_->containment()), ", ",
+                           supervisor_->placement()));
+    }
+    TeardownStep step{.signal = SIGTERM, .grace = line_.kill_after};
+    tree_options_ = {.name = line_.name,
+                     .timeout = line_.timeout,
+                     .timeout_signal = line_.signal,
+                     .teardown = {.kill_mode = line_.kill_mode,
+                                  .steps = {step}},
+                     .new_process_group = !terminal_.was_foreground(),
+                     .describe_members = line_.verbose || !line_.report.empty()};
+    absl::StatusOr<Tree> tree =
+        supervisor_->Spawn({.argv = line_.command,
+                            .working_directory = line_.directory,
+                            .inherit_fds = true,
+                            .keep_ignored = signals_.ignored()},
+                           tree_options_);
+    if (!tree.ok()) return tree.status();
+    tree_ = *std::move(tree);
+    if (line_.verbose) {
+      Message(absl::StrCat("started ", line_.command[0], " as pid ",
+                           tree_.leader(),
+                           tree_.leaf().empty() ? "" : " in ", tree_.leaf()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Serve() {
+    while (!tree_.ended()) {
+      pollfd fds[] = {{signals_.fd(), POLLIN, 0},
+                      {supervisor_->fd(), POLLIN, 0}};
+      if (poll(fds, std::size(fds), -1) < 0) {
+        return absl::UnavailableError(
+            absl::StrCat("cannot wait: poll: ", strerror(errno)));
+      }
+      // Signals first: a Ctrl-C that has ended the command must not be taken
+      // for one that comes during the teardown.
+      while (std::optional<Signals::Received> received = signals_.Next()) {
+        OnSignal(*received);
+      }
+      absl::Status served = supervisor_->Dispatch();
+      if (!served.ok()) return served;
+    }
+    return absl::OkStatus();
+  }
+
+  void OnSignal(const Signals::Received& received) {
+    bool command_has_it = received.from_terminal && shares_group();
+    switch (received.signal) {
+      case SIGTERM:
+      case SIGHUP:
+        if (!tree_.ending()) {
+          tree_.Stop(received.signal);
+        } else {
+          KillTree();
+        }
+        return;
+      case SIGINT:
+      case SIGQUIT:
+        if (tree_.ending()) {
+          KillTree();
+        } else if (!command_has_it) {
+          PassOn(received.signal);
+        }
+        return;
+      case SIGTSTP:
+        if (!command_has_it) PassOn(SIGTSTP);
+        tree_.PauseTimers();
+        StopSelf();
+        tree_.ResumeTimers();
+        // A shell continues its job's whole group, and that is ours.
+        if (!command_has_it) PassOn(SIGCONT);
+        return;
+      case SIGWINCH:
+      case SIGCONT:
+        if (!shares_group()) PassOn(received.signal);
+        return;
+      case SIGUSR1:
+      case SIGUSR2:
+        NoteStatus(tree_.SignalLeader(received.signal));
+        return;
+      default:
+        return;
+    }
+  }
+
+  // As the terminal would: to the command's group, if it has one.
+  void PassOn(int signal) {
+    NoteStatus(shares_group() ? tree_.SignalLeader(signal)
+                              : tree_.SignalLeaderGroup(signal));
+  }
+
+  void KillTree() { NoteStatus(tree_.Kill()); }
+
+  static void NoteStatus(const absl::Status& status) {
+    if (!status.ok()) Message(std::string(status.message()));
+  }
+
+  int ReportFailure(const absl::Status& error) {
+    Message(std::string(error.message()));
+    int status = kOwnFailure;
+    if (CallOf(error) == "execve") {
+      status = ErrnoOf(error) == ENOENT ? kNotFound : kCannotExecute;
+    }
+    if (!report_file_.Write(FailureToJson(error, status))) {
+      Message("cannot write the report");
+    }
+    return status;
+  }
+
+  int ReportEnd() {
+    const TreeReport& report = tree_.report();
+    if (line_.verbose) Message(Summary(report));
+    for (const absl::Status& error : report.errors) {
+      Message(std::string(error.message()));
+    }
+    for (const Member& member : report.survivors) {
+      Message(absl::StrCat("pid ", member.pid, " (", member.name,
+                           ") survives SIGKILL: state ",
+                           std::string(1, member.state),
+                           member.wait_channel.empty() ? "" : " in ",
+                           member.wait_channel));
+    }
+    int status = StatusOf(report);
+    if (!report_file_.Write(ReportToJson(report, status))) {
+      Message("cannot write the report");
+      status = kOwnFailure;
+    }
+    bool by_signal = report.status.signaled() && !TimedOut(report) &&
+                     status == report.status.ShellCode();
+    if (by_signal) DieBySignal(report.status.signal());
+    return status;
+  }
+
+  static bool TimedOut(const TreeReport& report) {
+    return report.reason == EndReason::kTimeout;
+  }
+
+  int StatusOf(const TreeReport& report) const {
+    if (!report.survivors.empty()) return kSurvivors;
+    if (!report.errors.empty() || !report.drained) return kOwnFailure;
+    // As timeout(1): a script can tell that the command had to be killed.
+    bool killed = report.status.signal() == SIGKILL;
+    if (TimedOut(report) && !line_.preserve_status && !killed) {
+      return kTimedOut;
+    }
+    if (!report.status.known()) Message("the command's status is not known");
+    return report.status.ShellCode();
+  }
+
+  static std::string Summary(const TreeReport& report) {
+    std::string text =
+        absl::StrCat("ended by ", EndReasonName(report.reason), ", ",
+                     report.status.ToString(), ", after ",
+                     absl::FormatDuration(report.run_time));
+    if (report.leaked_count > 0) {
+      std::string names = absl::StrJoin(
+          report.leaked, ", ", [](std::string* out, const Member& member) {
+            absl::StrAppend(out, member.pid, " (", member.name, ")");
+          });
+      absl::StrAppend(&text, "; ", report.leaked_count,
+                      " outlived it: ", names);
+    }
+    if (report.strays_killed > 0) {
+      absl::StrAppend(&text, "; ", report.strays_killed,
+                      " had left the cgroup");
+    }
+    absl::StrAppend(&text, report.killed ? "; SIGKILL was needed" : "",
+                    report.drained ? "; nothing is left" : "");
+    return absl::StrCat(text, " after ",
+                        absl::FormatDuration(report.teardown_time));
+  }
+
+  const RunCommandLine line_;
+  ReportFile report_file_;
+  Terminal terminal_;
+  Signals signals_;
+  TreeOptions tree_options_;
+  std::unique_ptr<Supervisor> supervisor_;
+  Tree tree_;
+};
+
+}  // namespace
+
+int RunMain(int argc, char** argv) {
+  absl::StatusOr<RunCommandLine> line = ParseRunCommandLine(argc, argv);
+  if (!line.ok()) {
+    Message(std::string(line.status().message()));
+    return kOwnFailure;
+  }
+  if (line->help) return PrintToStdout(kRunHelp);
+  return Run(*std::move(line)).Main();
+}
+
+}  // namespace treekill::cli

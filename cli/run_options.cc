@@ -1,0 +1,175 @@
+#include "cli/run_options.h"
+
+#include <getopt.h>
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "cli/duration.h"
+#include "cli/output.h"
+
+namespace treekill::cli {
+namespace {
+
+enum Option {
+  kTimeout = 256,
+  kKillMode,
+  kPreserveStatus,
+  kContainment,
+  kRequire,
+  kName,
+  kReport,
+};
+
+constexpr option kOptions[] = {
+    {"timeout", required_argument, nullptr, kTimeout},
+    {"kill-after", required_argument, nullptr, 'k'},
+    {"signal", required_argument, nullptr, 's'},
+    {"kill-mode", required_argument, nullptr, kKillMode},
+    {"preserve-status", no_argument, nullptr, kPreserveStatus},
+    {"containment", required_argument, nullptr, kContainment},
+    {"require", required_argument, nullptr, kRequire},
+    {"name", required_argument, nullptr, kName},
+    {"chdir", required_argument, nullptr, 'C'},
+    {"report", required_argument, nullptr, kReport},
+    {"verbose", no_argument, nullptr, 'v'},
+    {"help", no_argument, nullptr, 'h'},
+    {nullptr, 0, nullptr, 0}};
+
+// Stores what `text` means, or says what the option takes.
+template <typename Value>
+absl::Status Store(const std::optional<Value>& parsed, const char* option,
+                   const std::string& text, const char* takes, Value* value) {
+  if (!parsed.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "invalid ", option, " ", Quoted(text), ": it takes ", takes));
+  }
+  *value = *parsed;
+  return absl::OkStatus();
+}
+
+absl::Status Apply(int option, const std::string& value,
+                   RunCommandLine* line) {
+  constexpr char kDuration[] = "a duration such as 1.5, 10s, 1min 30s or inf";
+  constexpr char kContainments[] = "auto, cgroup, process-group or process";
+  switch (option) {
+    case kTimeout:
+      return Store(ParseDuration(value), "--timeout", value, kDuration,
+                   &line->timeout);
+    case 'k':
+      return Store(ParseDuration(value), "--kill-after", value, kDuration,
+                   &line->kill_after);
+    case 's':
+      return Store(ParseSignal(value), "--signal", value,
+                   "a signal such as TERM, SIGINT or 15", &line->signal);
+    case kKillMode:
+      return Store(ParseKillMode(value), "--kill-mode", value,
+                   "control-group, mixed, process-group or process",
+                   &line->kill_mode);
+    case kContainment:
+      return Store(ParseContainment(value), "--containment", value,
+                   kContainments, &line->containment);
+    case kRequire:
+      return Store(ParseContainment(value), "--require", value, kContainments,
+                   &line->require);
+    case kPreserveStatus:
+      line->preserve_status = true;
+      return absl::OkStatus();
+    case kName:
+      line->name = value;
+      return absl::OkStatus();
+    case 'C':
+      line->directory = value;
+      return absl::OkStatus();
+    case kReport:
+      line->report = value;
+      return absl::OkStatus();
+    case 'v':
+      line->verbose = true;
+      return absl::OkStatus();
+    default:
+      line->help = true;
+      return absl::OkStatus();
+  }
+}
+
+absl::Status OptionError(int result, const std::string& word) {
+  const char* problem = result == ':' ? " needs a value" : " is not known";
+  // A short option may stand in a bundle: then optopt tells it.
+  std::string name = word;
+  if (optopt > 0 && optopt < 128) {
+    name = absl::StrCat("-", std::string(1, static_cast<char>(optopt)));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("option ", Quoted(name), problem,
+                   "; 'treekill run --help' lists them"));
+}
+
+}  // namespace
+
+const char kRunHelp[] =
+    "Usage: treekill run [OPTION]... [--] COMMAND [ARG]...\n"
+    "\n"
+    "Runs COMMAND in a cgroup of its own. When treekill returns, nothing that\n"
+    "COMMAND has started is alive.\n"
+    "\n"
+    "      --timeout=DUR          end it after DUR (0 and inf: never)\n"
+    "  -k, --kill-after=DUR       the grace between the first signal and\n"
+    "                             SIGKILL (default 5s); ends early when\n"
+    "                             everything is gone; inf waits\n"
+    "  -s, --signal=SIG           the first signal at the timeout (TERM)\n"
+    "      --kill-mode=MODE       who gets the first signal: control-group\n"
+    "                             (everyone, the default), mixed or process\n"
+    "                             (the leader), process-group (the leader's).\n"
+    "                             SIGKILL goes to everyone in any case\n"
+    "      --preserve-status      exit with COMMAND's status even when it\n"
+    "                             timed out\n"
+    "      --containment=KIND     what holds the processes: auto, cgroup,\n"
+    "                             process-group or process; the last two lose\n"
+    "                             those that leave\n"
+    "      --require=KIND         do not start on less than KIND\n"
+    "      --name=NAME            a name for the cgroup\n"
+    "  -C, --chdir=DIR            start COMMAND in DIR\n"
+    "      --report=FILE|fd:N     write what happened there, in JSON\n"
+    "  -v, --verbose              say what is done on standard error\n"
+    "  -h, --help                 this text\n"
+    "\n"
+    "DUR is as in timeout(1) and systemd.time(7): 1.5, 10s, 2m, 500ms,\n"
+    "1min 30s. Exit status: COMMAND's own; 128+N when signal N ended it, 124\n"
+    "when it timed out (137 when SIGKILL had to end it), 125 when treekill\n"
+    "itself failed, 126 when COMMAND cannot be executed, 127 when it is not\n"
+    "found, 122 when something of it survives SIGKILL.\n";
+
+absl::StatusOr<RunCommandLine> ParseRunCommandLine(int argc, char** argv) {
+  RunCommandLine line;
+  opterr = 0;
+  optind = 0;
+  // "+": the first word that is no option begins the command.
+  constexpr char kShortOptions[] = "+:k:s:C:vh";
+  while (true) {
+    optopt = 0;
+    int word = optind == 0 ? 1 : optind;
+    int result = getopt_long(argc, argv, kShortOptions, kOptions, nullptr);
+    if (result == -1) break;
+    if (result == '?' || result == ':') {
+      return OptionError(result, argv[word]);
+    }
+    absl::Status applied =
+        Apply(result, optarg == nullptr ? "" : optarg, &line);
+    if (!applied.ok()) return applied;
+  }
+  if (line.help) return line;
+  line.command.assign(argv + optind, argv + argc);
+  if (line.command.empty()) {
+    return absl::InvalidArgumentError(
+        "no command is given; usage: treekill run [OPTION]... [--] COMMAND "
+        "[ARG]...");
+  }
+  // As for timeout(1).
+  if (line.timeout == absl::ZeroDuration()) {
+    line.timeout = absl::InfiniteDuration();
+  }
+  return line;
+}
+
+}  // namespace treekill::cli

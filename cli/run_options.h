@@ -1,0 +1,40 @@
+// The options of `treekill run`.
+#ifndef TREEKILL_CLI_RUN_OPTIONS_H_
+#define TREEKILL_CLI_RUN_OPTIONS_H_
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "treekill/treekill.h"
+
+namespace treekill::cli {
+
+extern const char kRunHelp[];
+
+struct RunCommandLine {
+  bool help = false;
+  bool verbose = false;
+  bool preserve_status = false;
+  absl::Duration timeout = absl::InfiniteDuration();
+  absl::Duration kill_after = absl::Seconds(5);
+  int signal = SIGTERM;
+  KillMode kill_mode = KillMode::kControlGroup;
+  Containment containment = Containment::kAuto;
+  Containment require = Containment::kAuto;
+  std::string name;
+  std::string directory;
+  // Empty, a file, or "fd:N".
+  std::string report;
+  std::vector<std::string> command;
+};
+
+// Takes the arguments from "run" on. kInvalidArgument, with one line for the
+// user, for what makes no sense.
+absl::StatusOr<RunCommandLine> ParseRunCommandLine(int argc, char** argv);
+
+}  // namespace treekill::cli
+
+#endif  // TREEKILL_CLI_RUN_OPTIONS_H_

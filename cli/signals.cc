@@ -1,0 +1,87 @@
+#include "cli/signals.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+
+namespace treekill::cli {
+namespace {
+
+bool IsIgnored(int signal) {
+  struct sigaction action;
+  return sigaction(signal, nullptr, &action) == 0 &&
+         action.sa_handler == SIG_IGN;
+}
+
+void SetDefault(int signal, int flags) {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  action.sa_flags = flags;
+  sigaction(signal, &action, nullptr);
+}
+
+sigset_t SetOf(int signal) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  return set;
+}
+
+}  // namespace
+
+Signals::Signals() {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  // Ignored, the kernel would reap the command before we can.
+  SetDefault(SIGCHLD, SA_NOCLDSTOP);
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  for (int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP,
+                     SIGCHLD}) {
+    sigaddset(&wanted, signal);
+  }
+  for (int signal : {SIGHUP, SIGINT, SIGQUIT}) {
+    if (IsIgnored(signal)) {
+      ignored_.push_back(signal);
+    } else {
+      sigaddset(&wanted, signal);
+    }
+  }
+  int fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd < 0) return;
+  // Not in the place of a closed standard stream.
+  fd_ = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  close(fd);
+}
+
+Signals::~Signals() {
+  if (fd_ >= 0) close(fd_);
+}
+
+std::optional<Signals::Received> Signals::Next() {
+  signalfd_siginfo info;
+  if (read(fd_, &info, sizeof(info)) != sizeof(info)) return std::nullopt;
+  return Received{static_cast<int>(info.ssi_signo), info.ssi_code == SI_KERNEL};
+}
+
+void StopSelf() {
+  SetDefault(SIGTSTP, 0);
+  raise(SIGTSTP);
+  sigset_t stop = SetOf(SIGTSTP);
+  sigprocmask(SIG_UNBLOCK, &stop, nullptr);
+  sigprocmask(SIG_BLOCK, &stop, nullptr);
+}
+
+void DieBySignal(int signal) {
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  if (signal != SIGKILL) SetDefault(signal, 0);
+  raise(signal);
+  sigset_t set = SetOf(signal);
+  sigprocmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+}  // namespace treekill::cli

@@ -1,0 +1,50 @@
+#include "treekill/kernel/subreaper.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/proc.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::kernel {
+
+absl::Status BecomeSubreaper() {
+  if (FaultInjected("prctl") || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
+    return ErrnoStatus(errno, "prctl", "cannot adopt orphans");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ReapOrphans(const std::function<bool(pid_t)>& keep) {
+  constexpr int kOptions = WEXITED | WNOHANG | __WALL;
+  while (true) {
+    siginfo_t info{};
+    if (Waitid(P_ALL, 0, &info, kOptions | WNOWAIT) < 0) {
+      if (errno == ECHILD) return false;
+      return ErrnoStatus(errno, "waitid", "cannot reap orphans");
+    }
+    // A dead child that is kept hides those behind it until it is reaped.
+    if (info.si_pid == 0 || keep(info.si_pid)) return true;
+    Waitid(P_PID, info.si_pid, &info, kOptions);
+  }
+}
+
+absl::StatusOr<std::vector<pid_t>> ListLiveChildren() {
+  absl::StatusOr<std::vector<pid_t>> all = ListProcesses();
+  if (!all.ok()) return all.status();
+  std::vector<pid_t> children;
+  for (pid_t pid : *all) {
+    std::optional<ProcessStat> stat = ReadProcessStat(pid);
+    if (stat.has_value() && stat->parent == getpid() && !stat->IsDead()) {
+      children.push_back(pid);
+    }
+  }
+  return children;
+}
+
+}  // namespace treekill::kernel

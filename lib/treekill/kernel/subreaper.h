@@ -1,0 +1,27 @@
+// Being the reaper of all orphans below this process: PR_SET_CHILD_SUBREAPER,
+// prctl(2). Process-wide; see SupervisorOptions::adopt_orphans.
+#ifndef TREEKILL_KERNEL_SUBREAPER_H_
+#define TREEKILL_KERNEL_SUBREAPER_H_
+
+#include <sys/types.h>
+
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace treekill::kernel {
+
+absl::Status BecomeSubreaper();
+
+// Reaps the dead children for which `keep` is false. Returns whether there are
+// any children left, alive or kept. Never blocks.
+absl::StatusOr<bool> ReapOrphans(const std::function<bool(pid_t)>& keep);
+
+// The live children of this process, adopted ones included.
+absl::StatusOr<std::vector<pid_t>> ListLiveChildren();
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_SUBREAPER_H_

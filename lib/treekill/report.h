@@ -1,0 +1,104 @@
+// What became of a tree.
+#ifndef TREEKILL_REPORT_H_
+#define TREEKILL_REPORT_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "treekill/containment/kind.h"
+#include "treekill/exit_status.h"
+
+namespace treekill {
+
+// A process of a tree, as /proc showed it at one moment; see proc(5).
+struct Member {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  pid_t process_group = 0;
+  pid_t session = 0;
+  // Clock ticks since boot: with the pid, one process for ever.
+  uint64_t start_time = 0;
+  // At most 15 bytes, any of them but NUL: not safe to print as it is.
+  std::string name;
+  // R, S, D, T, ...
+  char state = '?';
+  // The kernel function it sleeps in, where that can be read.
+  std::string wait_channel;
+};
+
+// Why a tree was ended.
+enum class EndReason {
+  // The leader ended by itself.
+  kLeaderExited,
+  // Its time was over.
+  kTimeout,
+  // Tree::Stop().
+  kStopped,
+  // Tree::Kill(), or the handle was destroyed. A write to Tree::kill_fd() by
+  // others looks like a leader that ended by SIGKILL.
+  kKilled,
+};
+
+// "exit", "timeout", "stop", "kill".
+const char* EndReasonName(EndReason reason);
+
+// The end of a tree. Filled in step by step; complete when Tree::ended().
+struct TreeReport {
+  std::string name;
+  std::vector<std::string> argv;
+  Containment containment = Containment::kAuto;
+  // The leaf's directory while the tree lived; "" without one.
+  std::string leaf;
+
+  pid_t leader = 0;
+  ExitStatus status;
+  EndReason reason = EndReason::kLeaderExited;
+  // The first signal of the teardown; 0 when there was none but SIGKILL.
+  int first_signal = 0;
+  // True when the teardown had to use SIGKILL on members that were alive.
+  bool killed = false;
+
+  // Members alive after the leader's exit, when that ended the tree; who they
+  // were, if TreeOptions::describe_members.
+  int leaked_count = 0;
+  std::vector<Member> leaked;
+  // Processes that had left the leaf and came back as orphans, and were killed
+  // (SupervisorOptions::adopt_orphans).
+  int strays_killed = 0;
+
+  // Nothing of the tree is alive, as the kernel says. False: see `survivors`,
+  // or `errors` when that could not be found out.
+  bool drained = false;
+  std::vector<Member> survivors;
+
+  // What went wrong after the start. The teardown went on all the same.
+  std::vector<absl::Status> errors;
+
+  absl::Time started;
+  // From the start to the leader's end, and from there or from the beginning
+  // of the teardown, whichever was first, to the end of the tree.
+  absl::Duration run_time;
+  absl::Duration teardown_time;
+  // The leader's, and that of the children it waited for.
+  absl::Duration user_time;
+  absl::Duration system_time;
+  int64_t max_rss_kib = 0;
+};
+
+// One JSON object in one line, without a newline. Its fields are a contract,
+// version `schema_version` 1, and written down in README.md. Bytes that are
+// not UTF-8 are replaced by U+FFFD. `exit_status` is that of the program which
+// reports.
+std::string ReportToJson(const TreeReport& report, int exit_status);
+
+// The same for a command that could not be started: `error` says why.
+std::string FailureToJson(const absl::Status& error, int exit_status);
+
+}  // namespace treekill
+
+#endif  // TREEKILL_REPORT_H_

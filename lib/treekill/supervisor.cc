@@ -1,0 +1,444 @@
+// The life of a tree: placed, spawned, watched, ended, reported.
+#include "treekill/supervisor.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/error.h"
+#include "treekill/kernel/clone.h"
+#include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/subreaper.h"
+#include "treekill/kernel/syscalls.h"
+#include "treekill/spawn_plan.h"
+#include "treekill/supervisor_impl.h"
+
+namespace treekill {
+namespace {
+
+using internal::Phase;
+using internal::TreeState;
+
+// While a tree drains SIGKILL is repeated: on kernels before 6.14 a fork in
+// flight can miss it, and a hold without events must be asked.
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(10);
+constexpr absl::Duration kLastRetry = absl::Milliseconds(100);
+// How often a hold without events is asked whether it is empty.
+constexpr absl::Duration kAskInterval = absl::Milliseconds(20);
+
+// What is ready: the number of the tree, and what of it.
+enum class Source : uint64_t { kLeader = 1, kEvents = 2 };
+constexpr uint64_t KeyOf(uint64_t id, Source source) {
+  return id << 2 | static_cast<uint64_t>(source);
+}
+
+ExitStatus ToExitStatus(const kernel::ChildEnd& end) {
+  switch (end.how) {
+    case kernel::ChildEnd::How::kExited:
+      return ExitStatus::Exited(end.value);
+    case kernel::ChildEnd::How::kKilled:
+      return ExitStatus::Signaled(end.value, end.core_dumped);
+    case kernel::ChildEnd::How::kUnknown:
+      break;
+  }
+  return ExitStatus();
+}
+
+// One line for each thing that goes wrong, however often it does.
+void NoteError(TreeState& tree, const absl::Status& error) {
+  std::vector<absl::Status>& errors = tree.report.errors;
+  if (error.ok()) return;
+  if (std::find(errors.begin(), errors.end(), error) == errors.end()) {
+    errors.push_back(error);
+  }
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- the start
+
+absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
+    const std::string& name) const {
+  switch (containment_) {
+    case Containment::kProcess:
+      return containment::HoldProcess();
+    case Containment::kProcessGroup:
+      return containment::HoldProcessGroup();
+    case Containment::kAuto:
+    case Containment::kCgroup:
+      break;
+  }
+  return containment::HoldInCgroup(*placement_, name);
+}
+
+absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
+    const Command& command, const TreeOptions& options) {
+  for (const absl::Status& valid : {Validate(command), Validate(options)}) {
+    if (!valid.ok()) return valid;
+  }
+  auto tree = std::make_shared<TreeState>();
+  tree->id = next_id_++;
+  tree->supervisor = this;
+  tree->placement = placement_;
+  tree->owner = owner_;
+  tree->options = options;
+  tree->report.name = options.name;
+  tree->report.argv = command.argv;
+  tree->report.containment = containment_;
+  absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
+      MakeHold(options.name);
+  if (!hold.ok()) return hold.status();
+  tree->hold = *std::move(hold);
+  tree->report.leaf = tree->hold->path();
+  absl::Status started = StartLeader(*tree, command);
+  if (!started.ok()) {
+    Abandon(*tree);
+    return started;
+  }
+  trees_.emplace(tree->id, tree);
+  return tree;
+}
+
+absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
+                                           const Command& command) {
+  SpawnPlan plan;
+  absl::Status prepared = plan.Prepare(
+      command,
+      tree.options.new_process_group || tree.hold->NeedsProcessGroup());
+  if (!prepared.ok()) return prepared;
+  tree.report.started = absl::Now();
+  tree.started = kernel::MonotonicNow();
+  absl::StatusOr<kernel::Child> child =
+      kernel::Clone(plan.plan(), tree.hold->cgroup_fd());
+  if (!child.ok()) return child.status();
+  if (child->failure.stage != kernel::ChildStage::kNone) {
+    return SpawnFailure(child->failure, command);
+  }
+  tree.report.leader = child->pid;
+  tree.pidfd = std::move(child->pidfd);
+  tree.hold->SetLeader(child->pid, tree.pidfd.get());
+  absl::Status watched = loop_.Watch(tree.pidfd.get(), EPOLLIN,
+                                     KeyOf(tree.id, Source::kLeader));
+  if (!watched.ok()) return watched;
+  SetAlarm(tree, tree.started + tree.options.timeout);
+  return ArmTimer();
+}
+
+// A start that failed half way: nothing may be left, and there is nobody yet
+// who would serve the tree. What is alive, if anything, has just been born.
+void Supervisor::Impl::Abandon(TreeState& tree) {
+  SetAlarm(tree, absl::InfiniteDuration());
+  if (tree.pidfd.valid()) {
+    (void)tree.Kill();
+    (void)kernel::ReapChild(tree.pidfd.get());
+  }
+  absl::Duration end =
+      kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
+  while (absl::IsUnavailable(tree.hold->Remove()) &&
+         kernel::MonotonicNow() < end) {
+    if (tree.pidfd.valid()) (void)tree.hold->Kill();
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+}
+
+// ----------------------------------------------------------------- watching
+
+absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
+  absl::StatusOr<std::vector<uint64_t>> keys = loop_.Poll(timeout);
+  if (!keys.ok()) return keys.status();
+  for (uint64_t key : *keys) {
+    auto found = trees_.find(key >> 2);
+    if (found == trees_.end()) continue;
+    // Finish() takes it out of the map.
+    std::shared_ptr<TreeState> tree = found->second;
+    if (key == KeyOf(tree->id, Source::kLeader)) {
+      OnLeaderEvent(*tree);
+    } else {
+      TryFinish(*tree);
+    }
+  }
+  absl::Duration now = kernel::MonotonicNow();
+  while (!alarms_.empty() && alarms_.begin()->first <= now) {
+    std::shared_ptr<TreeState> tree = trees_.at(alarms_.begin()->second);
+    SetAlarm(*tree, absl::InfiniteDuration());
+    OnAlarm(*tree);
+  }
+  if (options_.adopt_orphans) ReapAdopted();
+  return ArmTimer();
+}
+
+void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
+  absl::StatusOr<std::optional<kernel::ChildEnd>> end =
+      kernel::PollChildEnd(tree.pidfd.get(), /*reap=*/false);
+  if (end.ok() && !end->has_value()) return;
+  // Without an answer the status stays unknown; that it ended, epoll has said.
+  NoteError(tree, end.status());
+  loop_.Forget(tree.pidfd.get());
+  tree.leader_ended = true;
+  absl::Duration now = kernel::MonotonicNow();
+  tree.report.run_time = now - tree.started;
+  if (end.ok()) {
+    tree.report.status = ToExitStatus(**end);
+    const rusage& usage = (*end)->usage;
+    tree.report.user_time = absl::DurationFromTimeval(usage.ru_utime);
+    tree.report.system_time = absl::DurationFromTimeval(usage.ru_stime);
+    tree.report.max_rss_kib = usage.ru_maxrss;
+  }
+  if (tree.phase != Phase::kRunning) {
+    bool kill_rest = tree.phase == Phase::kGrace &&
+                     tree.options.teardown.kill_mode == KillMode::kMixed;
+    if (!TryFinish(tree) && kill_rest) StartDrain(tree);
+    return;
+  }
+  EndReason reason = EndReason::kLeaderExited;
+  {
+    std::lock_guard<std::mutex> lock(tree.mutex);
+    if (tree.kill_requested) reason = EndReason::kKilled;
+  }
+  tree.report.reason = reason;
+  tree.ending = now;
+  if (!TryFinish(tree)) BeginTeardown(tree, reason, /*first_signal=*/0);
+}
+
+void Supervisor::Impl::OnAlarm(TreeState& tree) {
+  absl::Duration now = kernel::MonotonicNow();
+  switch (tree.phase) {
+    case Phase::kRunning:
+      BeginTeardown(tree, EndReason::kTimeout, tree.options.timeout_signal);
+      return;
+    case Phase::kGrace:
+      if (TryFinish(tree)) return;
+      if (now >= tree.grace_end) {
+        StartStep(tree, tree.step + 1);
+      } else {
+        SetAlarm(tree, std::min(tree.grace_end, now + kAskInterval));
+      }
+      return;
+    case Phase::kDrain:
+      if (TryFinish(tree)) return;
+      if (now >= tree.drain_end) {
+        GiveUp(tree);
+        return;
+      }
+      KillAll(tree);
+      tree.retry = std::min(tree.retry * 2, kLastRetry);
+      SetAlarm(tree, std::min(tree.drain_end, now + tree.retry));
+      return;
+    case Phase::kEnded:
+      return;
+  }
+}
+
+void Supervisor::Impl::ReapAdopted() {
+  std::set<pid_t> leaders;
+  for (const auto& [id, tree] : trees_) leaders.insert(tree->report.leader);
+  (void)kernel::ReapOrphans(
+      [&](pid_t pid) { return leaders.count(pid) > 0; });
+  // The end of a stray is no event of its tree.
+  std::vector<std::shared_ptr<TreeState>> waiting;
+  for (const auto& [id, tree] : trees_) {
+    if (!tree->strays.empty()) waiting.push_back(tree);
+  }
+  for (const std::shared_ptr<TreeState>& tree : waiting) TryFinish(*tree);
+}
+
+// ------------------------------------------------------------------ the end
+
+void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
+                                     int first_signal) {
+  if (tree.phase != Phase::kRunning) {
+    // A second word, and that is a harder one.
+    if (reason == EndReason::kKilled && tree.phase == Phase::kGrace) {
+      StartDrain(tree);
+      (void)ArmTimer();
+    }
+    return;
+  }
+  tree.paused.reset();
+  tree.report.reason = reason;
+  if (!tree.leader_ended) tree.ending = kernel::MonotonicNow();
+  WatchTree(tree);
+  if (reason == EndReason::kLeaderExited) NoteLeaks(tree);
+  std::vector<TeardownStep>& steps = tree.options.teardown.steps;
+  if (first_signal != 0 && !steps.empty()) steps[0].signal = first_signal;
+  if (reason == EndReason::kKilled) {
+    StartDrain(tree);
+  } else {
+    StartStep(tree, 0);
+  }
+  (void)ArmTimer();
+}
+
+void Supervisor::Impl::WatchTree(TreeState& tree) {
+  if (tree.hold->events_fd() < 0) return;
+  NoteError(tree, loop_.Watch(tree.hold->events_fd(), EPOLLPRI,
+                              KeyOf(tree.id, Source::kEvents)));
+}
+
+void Supervisor::Impl::NoteLeaks(TreeState& tree) {
+  absl::StatusOr<std::vector<pid_t>> members = tree.hold->Members();
+  if (!members.ok()) {
+    NoteError(tree, members.status());
+    return;
+  }
+  tree.report.leaked_count = static_cast<int>(members->size());
+  if (tree.options.describe_members) {
+    tree.report.leaked = internal::DescribeMembers(*members);
+  }
+}
+
+void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
+  const std::vector<TeardownStep>& steps = tree.options.teardown.steps;
+  if (step >= steps.size() || steps[step].signal == SIGKILL) {
+    StartDrain(tree);
+    return;
+  }
+  tree.phase = Phase::kGrace;
+  tree.step = step;
+  if (step == 0) tree.report.first_signal = steps[0].signal;
+  if (!SendStepSignal(tree, steps[step].signal)) {
+    StartDrain(tree);
+    return;
+  }
+  absl::Duration now = kernel::MonotonicNow();
+  tree.grace_end = now + steps[step].grace;
+  bool must_ask = tree.hold->events_fd() < 0;
+  SetAlarm(tree, must_ask ? std::min(tree.grace_end, now + kAskInterval)
+                          : tree.grace_end);
+  TryFinish(tree);
+}
+
+// Returns false when there is nobody to wait for.
+bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
+  KillMode mode = tree.options.teardown.kill_mode;
+  bool to_leader = mode == KillMode::kMixed || mode == KillMode::kProcess;
+  if (!to_leader) {
+    pid_t group = 0;
+    if (mode == KillMode::kProcessGroup) {
+      group = tree.options.new_process_group ? tree.report.leader : getpgrp();
+    }
+    absl::StatusOr<containment::SignalRound> round =
+        tree.hold->Signal(signal, group);
+    NoteError(tree, round.status());
+    if (!round.ok()) return false;
+    // One that moved out of the leaf is still ours to signal.
+    to_leader = !round->leader_signalled;
+    if (tree.leader_ended) return true;
+  }
+  if (tree.leader_ended) return false;
+  if (!to_leader) return true;
+  absl::Status sent = kernel::SendSignal(tree.pidfd.get(), signal);
+  if (sent.ok()) sent = kernel::SendSignal(tree.pidfd.get(), SIGCONT);
+  // A setuid leader cannot be asked, but it can be killed: by the cgroup.
+  if (ErrnoOf(sent) != EPERM) NoteError(tree, sent);
+  return sent.ok();
+}
+
+void Supervisor::Impl::StartDrain(TreeState& tree) {
+  tree.phase = Phase::kDrain;
+  absl::Duration now = kernel::MonotonicNow();
+  tree.drain_end = now + tree.options.teardown.drain_timeout;
+  tree.retry = kFirstRetry;
+  tree.report.killed =
+      tree.report.killed || !tree.leader_ended || !IsEmpty(tree);
+  KillAll(tree);
+  SetAlarm(tree, std::min(tree.drain_end, now + tree.retry));
+  TryFinish(tree);
+}
+
+void Supervisor::Impl::KillAll(TreeState& tree) {
+  NoteError(tree, tree.Kill());
+  // They are children of ours: until we reap them, their pids are theirs.
+  for (pid_t pid : tree.strays) kernel::Kill(pid, SIGKILL);
+}
+
+bool Supervisor::Impl::IsEmpty(TreeState& tree) {
+  absl::StatusOr<bool> empty = tree.hold->IsEmpty();
+  NoteError(tree, empty.status());
+  return empty.ok() && *empty;
+}
+
+// Ends the tree if nothing of it is alive: seen, not assumed.
+bool Supervisor::Impl::TryFinish(TreeState& tree) {
+  if (tree.phase == Phase::kEnded) return true;
+  if (!tree.leader_ended || !IsEmpty(tree)) return false;
+  ReapLeader(tree);
+  if (options_.adopt_orphans && !StraysAreGone(tree)) {
+    return tree.phase == Phase::kEnded;
+  }
+  absl::Status removed = tree.hold->Remove();
+  if (absl::IsUnavailable(removed)) {
+    if (tree.phase != Phase::kDrain) StartDrain(tree);
+    return tree.phase == Phase::kEnded;
+  }
+  NoteError(tree, removed);
+  tree.report.drained = true;
+  Finish(tree);
+  return true;
+}
+
+// Before the leaf is removed, because from Linux 7.0 on an rmdir may wait for
+// zombies to be reaped.
+void Supervisor::Impl::ReapLeader(TreeState& tree) {
+  std::lock_guard<std::mutex> lock(tree.mutex);
+  if (tree.reaped) return;
+  absl::StatusOr<std::optional<kernel::ChildEnd>> end =
+      kernel::PollChildEnd(tree.pidfd.get(), /*reap=*/true);
+  NoteError(tree, end.status());
+  tree.reaped = end.ok() && end->has_value();
+}
+
+// The children that are left when no tree is, are orphans that had moved out
+// of the leaf.
+bool Supervisor::Impl::StraysAreGone(TreeState& tree) {
+  if (trees_.size() > 1) return true;
+  absl::StatusOr<bool> left = kernel::ReapOrphans([](pid_t) { return false; });
+  NoteError(tree, left.status());
+  if (!left.ok() || !*left) return true;
+  absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
+  NoteError(tree, children.status());
+  if (!children.ok()) return true;
+  size_t known = tree.strays.size();
+  tree.strays.insert(children->begin(), children->end());
+  tree.report.strays_killed = static_cast<int>(tree.strays.size());
+  if (tree.phase != Phase::kDrain) {
+    StartDrain(tree);
+  } else if (tree.strays.size() > known) {
+    KillAll(tree);
+  }
+  return false;
+}
+
+void Supervisor::Impl::GiveUp(TreeState& tree) {
+  absl::StatusOr<std::vector<pid_t>> members = tree.hold->Members();
+  NoteError(tree, members.status());
+  std::vector<pid_t> alive(tree.strays.begin(), tree.strays.end());
+  if (members.ok()) {
+    alive.insert(alive.end(), members->begin(), members->end());
+  }
+  tree.report.survivors = internal::DescribeMembers(alive);
+  ReapLeader(tree);
+  absl::Status removed = tree.hold->Remove();
+  NoteError(tree, removed);
+  // Only a cgroup without live members can be removed.
+  tree.report.drained = removed.ok() && tree.leader_ended &&
+                        tree.report.survivors.empty();
+  Finish(tree);
+}
+
+void Supervisor::Impl::Finish(TreeState& tree) {
+  std::shared_ptr<TreeState> keep = trees_.at(tree.id);
+  SetAlarm(tree, absl::InfiniteDuration());
+  if (!tree.leader_ended) loop_.Forget(tree.pidfd.get());
+  if (tree.phase != Phase::kRunning && tree.hold->events_fd() >= 0) {
+    loop_.Forget(tree.hold->events_fd());
+  }
+  tree.phase = Phase::kEnded;
+  tree.supervisor = nullptr;
+  tree.report.teardown_time = kernel::MonotonicNow() - tree.ending;
+  trees_.erase(tree.id);
+}
+
+}  // namespace treekill

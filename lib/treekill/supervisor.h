@@ -1,0 +1,94 @@
+// Starts commands, each in a tree of its own, and sees every tree to its end.
+//
+//   absl::StatusOr<Supervisor> supervisor = Supervisor::Create();
+//   absl::StatusOr<Tree> tree = supervisor->Spawn(
+//       Command{.argv = {"make", "check"}},
+//       TreeOptions{.timeout = absl::Minutes(10)});
+//   absl::StatusOr<bool> ended = tree->Wait();
+//   // tree->report().status: how make ended. Nothing of it is alive.
+#ifndef TREEKILL_SUPERVISOR_H_
+#define TREEKILL_SUPERVISOR_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "treekill/command.h"
+#include "treekill/containment/kind.h"
+#include "treekill/tree.h"
+
+namespace treekill {
+
+struct SupervisorOptions {
+  // kAuto takes the strongest that works here.
+  Containment containment = Containment::kAuto;
+
+  // Create() fails unless the trees are held at least as firmly; kAuto asks
+  // for nothing.
+  Containment require = Containment::kAuto;
+
+  // Makes this *process* the reaper of every orphan below it
+  // (PR_SET_CHILD_SUBREAPER, prctl(2)), so that a process which moved itself
+  // out of its leaf is found when its tree ends, and killed; and reaps every
+  // child of this process that is no leader. For a program that has no other
+  // children, such as a command line tool; never for a server. Wakes the
+  // caller for nothing: Dispatch() on SIGCHLD to reap in time.
+  bool adopt_orphans = false;
+};
+
+// Owns the place where the leaves are made, and one epoll descriptor.
+//
+// It keeps no state in the process, but with `adopt_orphans`: no signal
+// handler, no thread, no waitpid(-1). SIGCHLD should not be ignored in the
+// host, and nobody else should wait for any child: the trees are ended all the
+// same, but their exit status may be unknown.
+//
+// Threads: use a Supervisor and its trees from one thread at a time; different
+// Supervisors are independent. After fork(2) the child may only destroy its
+// copy, which then just closes descriptors.
+class Supervisor final {
+ public:
+  // Finds out what can hold a tree here. The error says why nothing can, and
+  // what to do about it.
+  static absl::StatusOr<Supervisor> Create(const SupervisorOptions& options =
+                                               SupervisorOptions());
+
+  Supervisor(Supervisor&&) noexcept;
+  Supervisor& operator=(Supervisor&&) noexcept;
+  // Kills every tree that has not ended and waits for its end: blocks, for as
+  // long as their drain timeouts at most. Handles that are left are empty.
+  ~Supervisor();
+
+  // Starts `command`. Returns when it has been executed: the calling thread,
+  // and no other, waits for that. On failure nothing is left running and
+  // nothing is left behind; CallOf() the status tells "execve" (ErrnoOf()
+  // ENOENT: not found), "chdir", "clone3", "mkdir", ...; kInvalidArgument
+  // means that `command` or `options` make no sense.
+  absl::StatusOr<Tree> Spawn(const Command& command,
+                             const TreeOptions& options = TreeOptions());
+
+  // Readable when Dispatch() has something to do: for poll(2) and any event
+  // loop. Timers are in it. Owned by the Supervisor.
+  int fd() const;
+
+  // Does what there is to do for all trees, and returns. Does not block, but
+  // for as long as it takes to list and signal the members of trees that end.
+  absl::Status Dispatch();
+
+  // What holds the trees that Spawn() makes.
+  Containment containment() const;
+  // One line about where leaves are made and why there, for people.
+  std::string placement() const;
+
+  // Internal.
+  class Impl;
+
+ private:
+  explicit Supervisor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace treekill
+
+#endif  // TREEKILL_SUPERVISOR_H_

@@ -1,0 +1,131 @@
+// What the life of a tree rests on: the place, the timers, the public face.
+#include "treekill/supervisor_impl.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/kernel/subreaper.h"
+
+namespace treekill {
+
+using internal::Phase;
+using internal::TreeState;
+
+absl::StatusOr<std::shared_ptr<Supervisor::Impl>> Supervisor::Impl::Create(
+    const SupervisorOptions& options) {
+  absl::StatusOr<kernel::EventLoop> loop = kernel::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  std::shared_ptr<Impl> impl(new Impl(options, *std::move(loop)));
+  absl::Status placed = impl->Place();
+  if (!placed.ok()) return placed;
+  if (options.adopt_orphans) {
+    absl::Status adopts = kernel::BecomeSubreaper();
+    if (!adopts.ok()) return adopts;
+  }
+  return impl;
+}
+
+absl::Status Supervisor::Impl::Place() {
+  containment_ = options_.containment == Containment::kAuto
+                     ? Containment::kCgroup
+                     : options_.containment;
+  if (containment_ < options_.require) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("containment ", ContainmentName(containment_),
+                     " is weaker than what is required: ",
+                     ContainmentName(options_.require)));
+  }
+  if (containment_ != Containment::kCgroup) return absl::OkStatus();
+  absl::StatusOr<containment::Placement> placement =
+      containment::FindPlacement();
+  if (!placement.ok()) return placement.status();
+  placement_ =
+      std::make_shared<const containment::Placement>(*std::move(placement));
+  return absl::OkStatus();
+}
+
+Supervisor::Impl::~Impl() {
+  // A forked child shares the descriptors, not the trees.
+  if (getpid() != owner_) return;
+  std::vector<std::shared_ptr<TreeState>> trees;
+  for (const auto& [id, tree] : trees_) trees.push_back(tree);
+  for (const std::shared_ptr<TreeState>& tree : trees) {
+    BeginTeardown(*tree, EndReason::kKilled, /*first_signal=*/0);
+  }
+  while (!trees_.empty() && Serve(absl::InfiniteDuration()).ok()) {
+  }
+  for (const auto& [id, tree] : trees_) tree->supervisor = nullptr;
+}
+
+std::string Supervisor::Impl::placement() const {
+  if (placement_ == nullptr) return "no cgroup";
+  const std::string& path = placement_->parent.path();
+  switch (placement_->right) {
+    case containment::PlacementRight::kNoManager:
+      return absl::StrCat("below ", path);
+    case containment::PlacementRight::kDelegated:
+      return absl::StrCat("below ", path, ", which systemd has delegated");
+    case containment::PlacementRight::kUndelegated:
+      break;
+  }
+  return absl::StrCat("below ", path,
+                      ", which systemd manages and has not delegated");
+}
+
+void Supervisor::Impl::SetAlarm(TreeState& tree, absl::Duration moment) {
+  alarms_.erase({tree.alarm, tree.id});
+  tree.alarm = moment;
+  if (moment != absl::InfiniteDuration()) alarms_.insert({moment, tree.id});
+}
+
+absl::Status Supervisor::Impl::ArmTimer() {
+  return loop_.SetTimer(alarms_.empty() ? absl::InfiniteDuration()
+                                        : alarms_.begin()->first);
+}
+
+void Supervisor::Impl::PauseTimers(TreeState& tree) {
+  bool running = tree.phase == Phase::kRunning || tree.phase == Phase::kGrace;
+  if (!running || tree.paused.has_value()) return;
+  tree.paused = kernel::MonotonicNow();
+  alarms_.erase({tree.alarm, tree.id});
+  (void)ArmTimer();
+}
+
+void Supervisor::Impl::ResumeTimers(TreeState& tree) {
+  if (!tree.paused.has_value()) return;
+  absl::Duration away = kernel::MonotonicNow() - *tree.paused;
+  tree.paused.reset();
+  tree.grace_end += away;
+  SetAlarm(tree, tree.alarm + away);
+  (void)ArmTimer();
+}
+
+absl::StatusOr<Supervisor> Supervisor::Create(
+    const SupervisorOptions& options) {
+  absl::StatusOr<std::shared_ptr<Impl>> impl = Impl::Create(options);
+  if (!impl.ok()) return impl.status();
+  return Supervisor(*std::move(impl));
+}
+
+Supervisor::Supervisor(Supervisor&&) noexcept = default;
+Supervisor& Supervisor::operator=(Supervisor&&) noexcept = default;
+Supervisor::~Supervisor() = default;
+
+absl::StatusOr<Tree> Supervisor::Spawn(const Command& command,
+                                       const TreeOptions& options) {
+  absl::StatusOr<std::shared_ptr<TreeState>> state =
+      impl_->Spawn(command, options);
+  if (!state.ok()) return state.status();
+  return Tree(*std::move(state));
+}
+
+int Supervisor::fd() const { return impl_->fd(); }
+
+absl::Status Supervisor::Dispatch() {
+  return impl_->Serve(absl::ZeroDuration());
+}
+
+Containment Supervisor::containment() const { return impl_->containment(); }
+std::string Supervisor::placement() const { return impl_->placement(); }
+
+}  // namespace treekill

@@ -1,0 +1,145 @@
+// The state of a tree and of its supervisor: internal to the library. The life
+// of a tree is in supervisor.cc.
+#ifndef TREEKILL_SUPERVISOR_IMPL_H_
+#define TREEKILL_SUPERVISOR_IMPL_H_
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "treekill/containment/hold.h"
+#include "treekill/containment/placement.h"
+#include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/fd.h"
+#include "treekill/supervisor.h"
+#include "treekill/tree.h"
+
+namespace treekill {
+namespace internal {
+
+enum class Phase {
+  kRunning,
+  // A step's signal has been sent, and its grace period goes on.
+  kGrace,
+  // SIGKILL has been sent; until nothing is alive and the leaf is gone.
+  kDrain,
+  kEnded,
+};
+
+struct TreeState {
+  uint64_t id = 0;
+  // Null when the tree has ended, or its supervisor has.
+  Supervisor::Impl* supervisor = nullptr;
+  // The leaf's parent, for as long as the leaf may have to be removed.
+  std::shared_ptr<const containment::Placement> placement;
+  std::unique_ptr<containment::Hold> hold;
+  kernel::UniqueFd pidfd;
+  pid_t owner = 0;
+  TreeOptions options;
+  TreeReport report;
+
+  Phase phase = Phase::kRunning;
+  size_t step = 0;
+  bool leader_ended = false;
+  std::set<pid_t> strays;
+
+  // Moments of kernel::MonotonicNow().
+  absl::Duration started;
+  absl::Duration ending;
+  // Of the timer in the supervisor's set; infinite without one.
+  absl::Duration alarm = absl::InfiniteDuration();
+  absl::Duration grace_end = absl::InfiniteDuration();
+  absl::Duration drain_end = absl::InfiniteDuration();
+  absl::Duration retry;
+  // Since when the timers stand still.
+  std::optional<absl::Duration> paused;
+
+  // Kill() may come from any thread, and must not hit a pid or process group
+  // that is free again.
+  std::mutex mutex;
+  bool reaped = false;
+  bool kill_requested = false;
+
+  absl::Status Kill();
+};
+
+// nullopt when the process has gone.
+std::optional<Member> DescribeMember(pid_t pid);
+std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids);
+
+}  // namespace internal
+
+class Supervisor::Impl final {
+ public:
+  using TreeState = internal::TreeState;
+
+  static absl::StatusOr<std::shared_ptr<Impl>> Create(
+      const SupervisorOptions& options);
+  ~Impl();
+
+  absl::StatusOr<std::shared_ptr<TreeState>> Spawn(const Command& command,
+                                                   const TreeOptions& options);
+  // Waits for at most `timeout` and does what there is to do.
+  absl::Status Serve(absl::Duration timeout);
+  void BeginTeardown(TreeState& tree, EndReason reason, int first_signal);
+  void PauseTimers(TreeState& tree);
+  void ResumeTimers(TreeState& tree);
+
+  int fd() const { return loop_.fd(); }
+  Containment containment() const { return containment_; }
+  std::string placement() const;
+
+ private:
+  Impl(const SupervisorOptions& options, kernel::EventLoop loop)
+      : options_(options), loop_(std::move(loop)) {}
+
+  absl::Status Place();
+  absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
+      const std::string& name) const;
+  absl::Status StartLeader(TreeState& tree, const Command& command);
+  void Abandon(TreeState& tree);
+
+  void OnLeaderEvent(TreeState& tree);
+  void OnAlarm(TreeState& tree);
+  void StartStep(TreeState& tree, size_t step);
+  bool SendStepSignal(TreeState& tree, int signal);
+  void StartDrain(TreeState& tree);
+  void KillAll(TreeState& tree);
+  void NoteLeaks(TreeState& tree);
+  bool TryFinish(TreeState& tree);
+  bool IsEmpty(TreeState& tree);
+  bool StraysAreGone(TreeState& tree);
+  void ReapLeader(TreeState& tree);
+  void GiveUp(TreeState& tree);
+  void Finish(TreeState& tree);
+
+  void WatchTree(TreeState& tree);
+  void SetAlarm(TreeState& tree, absl::Duration moment);
+  absl::Status ArmTimer();
+  void ReapAdopted();
+
+  SupervisorOptions options_;
+  kernel::EventLoop loop_;
+  Containment containment_ = Containment::kAuto;
+  std::shared_ptr<const containment::Placement> placement_;
+  std::map<uint64_t, std::shared_ptr<TreeState>> trees_;
+  std::set<std::pair<absl::Duration, uint64_t>> alarms_;
+  uint64_t next_id_ = 1;
+  const pid_t owner_ = getpid();
+};
+
+}  // namespace treekill
+
+#endif  // TREEKILL_SUPERVISOR_IMPL_H_

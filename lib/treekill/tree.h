@@ -1,0 +1,127 @@
+// A running command and everything that it has started.
+#ifndef TREEKILL_TREE_H_
+#define TREEKILL_TREE_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "treekill/report.h"
+#include "treekill/teardown.h"
+
+namespace treekill {
+
+class Supervisor;
+namespace internal {
+struct TreeState;
+}  // namespace internal
+
+// How a tree is held and ended.
+struct TreeOptions {
+  // Part of the leaf's name, for people: letters, digits and ":_.@+-", at most
+  // 128, not beginning with '.' or '-'. Need not be unique.
+  std::string name = "";
+
+  // Ends the tree that long after its start. More than 0.
+  absl::Duration timeout = absl::InfiniteDuration();
+  // Takes the place of the first step's signal at a timeout; 0 does not.
+  // SIGKILL: no steps.
+  int timeout_signal = 0;
+
+  TeardownPolicy teardown = TeardownPolicy();
+
+  // Gives the leader a process group of its own. Without, it stays in the
+  // caller's and so can be in the foreground of the caller's terminal.
+  bool new_process_group = true;
+
+  // Fills TreeReport::leaked: one read of /proc for each.
+  bool describe_members = true;
+};
+
+// kInvalidArgument, with the reason, for options that cannot be met.
+absl::Status Validate(const TreeOptions& options);
+
+// The handle of a tree. Movable; the tree itself belongs to its Supervisor and
+// goes on only while that is served (Supervisor::Dispatch(), Wait()).
+//
+// The destructor kills the tree if it has not ended, and never blocks: the
+// Supervisor drains it and removes its leaf.
+//
+// Threads: use a Tree from the thread that uses its Supervisor; Kill() and the
+// descriptors may be used from any. After fork(2) the child may only destroy
+// its copy, which then just closes descriptors.
+class Tree final {
+ public:
+  // An empty handle: every call below but assignment is invalid.
+  Tree() = default;
+  Tree(Tree&&) noexcept;
+  Tree& operator=(Tree&&) noexcept;
+  ~Tree();
+
+  bool valid() const { return state_ != nullptr; }
+
+  // The leader's pid. It stays the leader's until the tree has ended.
+  pid_t leader() const;
+  // Readable when the leader has ended; see pidfd_open(2). Owned by the tree,
+  // and open while this handle is.
+  int leader_pidfd() const;
+
+  // Writing "1" to it kills the whole tree, from any thread or process, in a
+  // signal handler, and when privileges have been dropped; see cgroup.kill in
+  // the kernel's cgroup-v2.rst. -1 where the containment has none. Owned by
+  // the tree, and open while this handle is.
+  int kill_fd() const;
+
+  Containment containment() const;
+  // The leaf's directory; "" without one.
+  std::string leaf() const;
+
+  // Begins the teardown as TreeOptions::teardown says it, if it has not begun;
+  // with `first_signal` in place of the first step's. Does not block.
+  void Stop(int first_signal = 0);
+
+  // SIGKILL to the whole tree, now. Does not block. Any thread.
+  absl::Status Kill();
+
+  // Sends `signal` to the leader, or to the leader's process group where it
+  // leads one. A leader that has ended is no error.
+  absl::Status SignalLeader(int signal);
+  absl::Status SignalLeaderGroup(int signal);
+
+  // Who is alive now. A moment's picture.
+  absl::StatusOr<std::vector<Member>> Members() const;
+
+  // Stops the clock of the timeout and the grace periods, and lets it go on:
+  // for the time that a terminal's Ctrl-Z has stopped the tree.
+  void PauseTimers();
+  void ResumeTimers();
+
+  // Serves the Supervisor until this tree has ended: blocks. Returns true when
+  // it has, false when `timeout` is over. Other trees are served as well.
+  absl::StatusOr<bool> Wait(absl::Duration timeout = absl::InfiniteDuration());
+
+  // The teardown has begun.
+  bool ending() const;
+  // Nothing of it is alive any more, or the drain timeout is over.
+  bool ended() const;
+
+  // Complete when ended().
+  const TreeReport& report() const;
+
+ private:
+  friend class Supervisor;
+  explicit Tree(std::shared_ptr<internal::TreeState> state)
+      : state_(std::move(state)) {}
+  void Release();
+
+  std::shared_ptr<internal::TreeState> state_;
+};
+
+}  // namespace treekill
+
+#endif  // TREEKILL_TREE_H_
