@@ -1,0 +1,69 @@
+// treekill, in which the calls into the kernel that the environment names fail.
+//
+//   TREEKILL_FAULTS="mkdir:EACCES write@cgroup.kill:EPERM:1 clone3:EAGAIN"
+//
+// Each word is CALL[@PATH]:ERRNO[:TIMES]; without TIMES, always.
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "cli/main.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace {
+
+struct Fault {
+  std::string call;
+  std::string path;
+  int error = 0;
+  int times = -1;
+};
+
+std::vector<Fault>& Plan() {
+  static auto* plan = new std::vector<Fault>();
+  return *plan;
+}
+
+int ErrnoByName(const std::string& name) {
+  for (int error = 1; error < 134; ++error) {
+    const char* known = strerrorname_np(error);
+    if (known != nullptr && name == known) return error;
+  }
+  abort();
+}
+
+int Inject(const char* call, const char* path) {
+  for (Fault& fault : Plan()) {
+    if (fault.call != call || fault.times == 0) continue;
+    if (!fault.path.empty() && fault.path != path) continue;
+    if (fault.times > 0) --fault.times;
+    return fault.error;
+  }
+  return 0;
+}
+
+void ReadPlan(const char* text) {
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    std::vector<std::string> parts = absl::StrSplit(word, ':');
+    std::vector<std::string> target = absl::StrSplit(parts[0], '@');
+    Fault fault;
+    fault.call = target[0];
+    if (target.size() > 1) fault.path = target[1];
+    fault.error = ErrnoByName(parts.at(1));
+    if (parts.size() > 2 && !absl::SimpleAtoi(parts[2], &fault.times)) abort();
+    Plan().push_back(fault);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const char* text = getenv("TREEKILL_FAULTS");
+  if (text != nullptr) ReadPlan(text);
+  treekill::kernel::SetFaultHookForTesting(Inject);
+  return treekill::cli::Main(argc, argv);
+}
