@@ -31,8 +31,9 @@ int Main(int argc, char** argv) {
     return PrintToStdout("treekill " TREEKILL_VERSION "\n");
   }
   if (word.empty()) {
-    Message("no subcommand is given; try 'treekill run COMMAND' or "
-            "'treekill --help'");
+    Message(
+        "no subcommand is given; try 'treekill run COMMAND' or "
+        "'treekill --help'");
   } else {
     Message(absl::StrCat("unknown subcommand ", Quoted(word),
                          "; try 'treekill run ", Printable(word),

@@ -111,13 +111,13 @@ class Run final {
                            supervisor_->placement()));
     }
     TeardownStep step{.signal = SIGTERM, .grace = line_.kill_after};
-    tree_options_ = {.name = line_.name,
-                     .timeout = line_.timeout,
-                     .timeout_signal = line_.signal,
-                     .teardown = {.kill_mode = line_.kill_mode,
-                                  .steps = {step}},
-                     .new_process_group = !terminal_.was_foreground(),
-                     .describe_members = line_.verbose || !line_.report.empty()};
+    tree_options_ = {
+        .name = line_.name,
+        .timeout = line_.timeout,
+        .timeout_signal = line_.signal,
+        .teardown = {.kill_mode = line_.kill_mode, .steps = {step}},
+        .new_process_group = !terminal_.was_foreground(),
+        .describe_members = line_.verbose || !line_.report.empty()};
     absl::StatusOr<Tree> tree =
         supervisor_->Spawn({.argv = line_.command,
                             .working_directory = line_.directory,
@@ -128,8 +128,8 @@ class Run final {
     tree_ = *std::move(tree);
     if (line_.verbose) {
       Message(absl::StrCat("started ", line_.command[0], " as pid ",
-                           tree_.leader(),
-                           tree_.leaf().empty() ? "" : " in ", tree_.leaf()));
+                           tree_.leader(), tree_.leaf().empty() ? "" : " in ",
+                           tree_.leaf()));
     }
     return absl::OkStatus();
   }
@@ -224,11 +224,10 @@ class Run final {
       Message(std::string(error.message()));
     }
     for (const Member& member : report.survivors) {
-      Message(absl::StrCat("pid ", member.pid, " (", member.name,
-                           ") survives SIGKILL: state ",
-                           std::string(1, member.state),
-                           member.wait_channel.empty() ? "" : " in ",
-                           member.wait_channel));
+      Message(absl::StrCat(
+          "pid ", member.pid, " (", member.name, ") survives SIGKILL: state ",
+          std::string(1, member.state),
+          member.wait_channel.empty() ? "" : " in ", member.wait_channel));
     }
     int status = StatusOf(report);
     if (!report_file_.Write(ReportToJson(report, status))) {
@@ -258,10 +257,9 @@ class Run final {
   }
 
   static std::string Summary(const TreeReport& report) {
-    std::string text =
-        absl::StrCat("ended by ", EndReasonName(report.reason), ", ",
-                     report.status.ToString(), ", after ",
-                     absl::FormatDuration(report.run_time));
+    std::string text = absl::StrCat("ended by ", EndReasonName(report.reason),
+                                    ", ", report.status.ToString(), ", after ",
+                                    absl::FormatDuration(report.run_time));
     if (report.leaked_count > 0) {
       std::string names = absl::StrJoin(
           report.leaked, ", ", [](std::string* out, const Member& member) {

@@ -48,8 +48,7 @@ absl::Status Store(const std::optional<Value>& parsed, const char* option,
   return absl::OkStatus();
 }
 
-absl::Status Apply(int option, const std::string& value,
-                   RunCommandLine* line) {
+absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
   constexpr char kDuration[] = "a duration such as 1.5, 10s, 1min 30s or inf";
   constexpr char kContainments[] = "auto, cgroup, process-group or process";
   switch (option) {
@@ -100,9 +99,8 @@ absl::Status OptionError(int result, const std::string& word) {
   if (optopt > 0 && optopt < 128) {
     name = absl::StrCat("-", std::string(1, static_cast<char>(optopt)));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("option ", Quoted(name), problem,
-                   "; 'treekill run --help' lists them"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "option ", Quoted(name), problem, "; 'treekill run --help' lists them"));
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ Signals::Signals() {
   SetDefault(SIGCHLD, SA_NOCLDSTOP);
   sigset_t wanted;
   sigemptyset(&wanted);
-  for (int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP,
-                     SIGCHLD}) {
+  for (int signal :
+       {SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGCHLD}) {
     sigaddset(&wanted, signal);
   }
   for (int signal : {SIGHUP, SIGINT, SIGQUIT}) {

@@ -26,8 +26,7 @@ absl::Status ProbeLeaf(HostInfo* host) {
       containment::FindPlacement();
   if (!placement.ok()) return placement.status();
   host->own_cgroup = placement->parent.path();
-  host->delegated =
-      placement->right == containment::PlacementRight::kDelegated;
+  host->delegated = placement->right == containment::PlacementRight::kDelegated;
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
       containment::HoldInCgroup(*placement, "probe");
   if (!hold.ok()) return hold.status();

@@ -91,9 +91,9 @@ void SpawnPlan::PrepareArguments(const Command& command) {
       if (absl::ConsumePrefix(&variable, "PATH=")) search = variable;
     }
     for (absl::string_view directory : absl::StrSplit(search, ':')) {
-      path_storage_.push_back(
-          directory.empty() ? absl::StrCat("./", program)
-                            : absl::StrCat(directory, "/", program));
+      path_storage_.push_back(directory.empty()
+                                  ? absl::StrCat("./", program)
+                                  : absl::StrCat(directory, "/", program));
     }
   }
   for (const std::string& path : path_storage_) paths_.push_back(path.c_str());

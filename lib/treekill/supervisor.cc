@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "treekill/error.h"
 #include "treekill/kernel/clone.h"
+#include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/subreaper.h"
 #include "treekill/kernel/syscalls.h"
@@ -21,12 +22,13 @@ namespace {
 using internal::Phase;
 using internal::TreeState;
 
-// While a tree drains SIGKILL is repeated: on kernels before 6.14 a fork in
-// flight can miss it, and a hold without events must be asked.
-constexpr absl::Duration kFirstRetry = absl::Milliseconds(10);
-constexpr absl::Duration kLastRetry = absl::Milliseconds(100);
-// How often a hold without events is asked whether it is empty.
-constexpr absl::Duration kAskInterval = absl::Milliseconds(20);
+// After a signal the hold is asked whether it is empty, at growing intervals: a
+// cgroup tells of one change in 10 ms only, and other holds of none.
+constexpr absl::Duration kFirstAsk = absl::Milliseconds(1);
+constexpr absl::Duration kLastAsk = absl::Milliseconds(64);
+// From this interval on SIGKILL is repeated each time: on kernels before 6.14 a
+// fork in flight can miss it, and there is no event of that.
+constexpr absl::Duration kKillAgain = absl::Milliseconds(16);
 
 // What is ready: the number of the tree, and what of it.
 enum class Source : uint64_t { kLeader = 1, kEvents = 2 };
@@ -104,23 +106,28 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
 absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
                                            const Command& command) {
   SpawnPlan plan;
-  absl::Status prepared = plan.Prepare(
-      command,
-      tree.options.new_process_group || tree.hold->NeedsProcessGroup());
+  absl::Status prepared =
+      plan.Prepare(command, tree.options.new_process_group ||
+                                tree.hold->NeedsProcessGroup());
   if (!prepared.ok()) return prepared;
   tree.report.started = absl::Now();
   tree.started = kernel::MonotonicNow();
   absl::StatusOr<kernel::Child> child =
       kernel::Clone(plan.plan(), tree.hold->cgroup_fd());
-  if (!child.ok()) return child.status();
+  if (!child.ok()) {
+    std::string place = tree.hold->path();
+    return kernel::WithContext(
+        child.status(), absl::StrCat("cannot run ", command.argv[0],
+                                     place.empty() ? "" : " in ", place));
+  }
   if (child->failure.stage != kernel::ChildStage::kNone) {
     return SpawnFailure(child->failure, command);
   }
   tree.report.leader = child->pid;
   tree.pidfd = std::move(child->pidfd);
   tree.hold->SetLeader(child->pid, tree.pidfd.get());
-  absl::Status watched = loop_.Watch(tree.pidfd.get(), EPOLLIN,
-                                     KeyOf(tree.id, Source::kLeader));
+  absl::Status watched =
+      loop_.Watch(tree.pidfd.get(), EPOLLIN, KeyOf(tree.id, Source::kLeader));
   if (!watched.ok()) return watched;
   SetAlarm(tree, tree.started + tree.options.timeout);
   return ArmTimer();
@@ -213,7 +220,7 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
       if (now >= tree.grace_end) {
         StartStep(tree, tree.step + 1);
       } else {
-        SetAlarm(tree, std::min(tree.grace_end, now + kAskInterval));
+        AskLater(tree);
       }
       return;
     case Phase::kDrain:
@@ -222,9 +229,8 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
         GiveUp(tree);
         return;
       }
-      KillAll(tree);
-      tree.retry = std::min(tree.retry * 2, kLastRetry);
-      SetAlarm(tree, std::min(tree.drain_end, now + tree.retry));
+      if (tree.ask >= kKillAgain) KillAll(tree);
+      AskLater(tree);
       return;
     case Phase::kEnded:
       return;
@@ -234,12 +240,11 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
 void Supervisor::Impl::ReapAdopted() {
   std::set<pid_t> leaders;
   for (const auto& [id, tree] : trees_) leaders.insert(tree->report.leader);
-  (void)kernel::ReapOrphans(
-      [&](pid_t pid) { return leaders.count(pid) > 0; });
-  // The end of a stray is no event of its tree.
+  (void)kernel::ReapOrphans([&](pid_t pid) { return leaders.count(pid) > 0; });
+  // The end of an orphan is no event of its tree.
   std::vector<std::shared_ptr<TreeState>> waiting;
   for (const auto& [id, tree] : trees_) {
-    if (!tree->strays.empty()) waiting.push_back(tree);
+    if (tree->awaits_orphans) waiting.push_back(tree);
   }
   for (const std::shared_ptr<TreeState>& tree : waiting) TryFinish(*tree);
 }
@@ -302,12 +307,22 @@ void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
     StartDrain(tree);
     return;
   }
-  absl::Duration now = kernel::MonotonicNow();
-  tree.grace_end = now + steps[step].grace;
-  bool must_ask = tree.hold->events_fd() < 0;
-  SetAlarm(tree, must_ask ? std::min(tree.grace_end, now + kAskInterval)
-                          : tree.grace_end);
+  tree.grace_end = kernel::MonotonicNow() + steps[step].grace;
+  tree.ask = absl::ZeroDuration();
+  AskLater(tree);
   TryFinish(tree);
+}
+
+void Supervisor::Impl::AskLater(TreeState& tree) {
+  tree.ask = std::min(std::max(tree.ask * 2, kFirstAsk), kLastAsk);
+  absl::Duration moment = kernel::MonotonicNow() + tree.ask;
+  if (tree.phase == Phase::kDrain) {
+    SetAlarm(tree, std::min(moment, tree.drain_end));
+  } else if (tree.hold->events_fd() >= 0 && tree.ask >= kKillAgain) {
+    SetAlarm(tree, tree.grace_end);
+  } else {
+    SetAlarm(tree, std::min(moment, tree.grace_end));
+  }
 }
 
 // Returns false when there is nobody to wait for.
@@ -338,13 +353,12 @@ bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
 
 void Supervisor::Impl::StartDrain(TreeState& tree) {
   tree.phase = Phase::kDrain;
-  absl::Duration now = kernel::MonotonicNow();
-  tree.drain_end = now + tree.options.teardown.drain_timeout;
-  tree.retry = kFirstRetry;
+  tree.drain_end = kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
   tree.report.killed =
       tree.report.killed || !tree.leader_ended || !IsEmpty(tree);
   KillAll(tree);
-  SetAlarm(tree, std::min(tree.drain_end, now + tree.retry));
+  tree.ask = absl::ZeroDuration();
+  AskLater(tree);
   TryFinish(tree);
 }
 
@@ -365,7 +379,7 @@ bool Supervisor::Impl::TryFinish(TreeState& tree) {
   if (tree.phase == Phase::kEnded) return true;
   if (!tree.leader_ended || !IsEmpty(tree)) return false;
   ReapLeader(tree);
-  if (options_.adopt_orphans && !StraysAreGone(tree)) {
+  if (options_.adopt_orphans && !OrphansAreGone(tree)) {
     return tree.phase == Phase::kEnded;
   }
   absl::Status removed = tree.hold->Remove();
@@ -390,9 +404,9 @@ void Supervisor::Impl::ReapLeader(TreeState& tree) {
   tree.reaped = end.ok() && end->has_value();
 }
 
-// The children that are left when no tree is, are orphans that had moved out
-// of the leaf.
-bool Supervisor::Impl::StraysAreGone(TreeState& tree) {
+// The children that are left when no tree is: orphans that have moved out of
+// the leaf, and members that are dying and do not count as live any more.
+bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
   if (trees_.size() > 1) return true;
   absl::StatusOr<bool> left = kernel::ReapOrphans([](pid_t) { return false; });
   NoteError(tree, left.status());
@@ -400,9 +414,13 @@ bool Supervisor::Impl::StraysAreGone(TreeState& tree) {
   absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
   NoteError(tree, children.status());
   if (!children.ok()) return true;
+  tree.awaits_orphans = true;
   size_t known = tree.strays.size();
-  tree.strays.insert(children->begin(), children->end());
+  for (pid_t pid : *children) {
+    if (!tree.hold->Contains(pid)) tree.strays.insert(pid);
+  }
   tree.report.strays_killed = static_cast<int>(tree.strays.size());
+  tree.report.killed = tree.report.killed || !tree.strays.empty();
   if (tree.phase != Phase::kDrain) {
     StartDrain(tree);
   } else if (tree.strays.size() > known) {
@@ -423,8 +441,8 @@ void Supervisor::Impl::GiveUp(TreeState& tree) {
   absl::Status removed = tree.hold->Remove();
   NoteError(tree, removed);
   // Only a cgroup without live members can be removed.
-  tree.report.drained = removed.ok() && tree.leader_ended &&
-                        tree.report.survivors.empty();
+  tree.report.drained =
+      removed.ok() && tree.leader_ended && tree.report.survivors.empty();
   Finish(tree);
 }
 

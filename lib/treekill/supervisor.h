@@ -51,8 +51,8 @@ class Supervisor final {
  public:
   // Finds out what can hold a tree here. The error says why nothing can, and
   // what to do about it.
-  static absl::StatusOr<Supervisor> Create(const SupervisorOptions& options =
-                                               SupervisorOptions());
+  static absl::StatusOr<Supervisor> Create(
+      const SupervisorOptions& options = SupervisorOptions());
 
   Supervisor(Supervisor&&) noexcept;
   Supervisor& operator=(Supervisor&&) noexcept;

@@ -54,7 +54,11 @@ Supervisor::Impl::~Impl() {
   }
   while (!trees_.empty() && Serve(absl::InfiniteDuration()).ok()) {
   }
-  for (const auto& [id, tree] : trees_) tree->supervisor = nullptr;
+  // Without events there is still the direct way.
+  for (const auto& [id, tree] : trees_) {
+    Abandon(*tree);
+    tree->supervisor = nullptr;
+  }
 }
 
 std::string Supervisor::Impl::placement() const {

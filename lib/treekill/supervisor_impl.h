@@ -53,7 +53,9 @@ struct TreeState {
   Phase phase = Phase::kRunning;
   size_t step = 0;
   bool leader_ended = false;
+  // Those who have been found to have left the leaf.
   std::set<pid_t> strays;
+  bool awaits_orphans = false;
 
   // Moments of kernel::MonotonicNow().
   absl::Duration started;
@@ -62,7 +64,8 @@ struct TreeState {
   absl::Duration alarm = absl::InfiniteDuration();
   absl::Duration grace_end = absl::InfiniteDuration();
   absl::Duration drain_end = absl::InfiniteDuration();
-  absl::Duration retry;
+  // How long after the last look the hold is looked at again.
+  absl::Duration ask;
   // Since when the timers stand still.
   std::optional<absl::Duration> paused;
 
@@ -116,11 +119,12 @@ class Supervisor::Impl final {
   void StartStep(TreeState& tree, size_t step);
   bool SendStepSignal(TreeState& tree, int signal);
   void StartDrain(TreeState& tree);
+  void AskLater(TreeState& tree);
   void KillAll(TreeState& tree);
   void NoteLeaks(TreeState& tree);
   bool TryFinish(TreeState& tree);
   bool IsEmpty(TreeState& tree);
-  bool StraysAreGone(TreeState& tree);
+  bool OrphansAreGone(TreeState& tree);
   void ReapLeader(TreeState& tree);
   void GiveUp(TreeState& tree);
   void Finish(TreeState& tree);

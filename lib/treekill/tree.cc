@@ -28,12 +28,11 @@ bool IsNameCharacter(char c) {
 absl::Status ValidateName(const std::string& name) {
   if (name.size() > kMaxNameLength) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a name of ", name.size(), " characters is too long: ",
-                     kMaxNameLength, " at most"));
+        absl::StrCat("a name of ", name.size(),
+                     " characters is too long: ", kMaxNameLength, " at most"));
   }
   if (!name.empty() && (name[0] == '.' || name[0] == '-')) {
-    return absl::InvalidArgumentError(
-        "a name must not begin with '.' or '-'");
+    return absl::InvalidArgumentError("a name must not begin with '.' or '-'");
   }
   for (char c : name) {
     if (!IsNameCharacter(c)) {
@@ -127,8 +126,7 @@ std::string Tree::leaf() const { return state_->report.leaf; }
 
 void Tree::Stop(int first_signal) {
   if (state_->supervisor == nullptr) return;
-  state_->supervisor->BeginTeardown(*state_, EndReason::kStopped,
-                                    first_signal);
+  state_->supervisor->BeginTeardown(*state_, EndReason::kStopped, first_signal);
 }
 
 absl::Status Tree::Kill() {
@@ -181,9 +179,7 @@ absl::StatusOr<bool> Tree::Wait(absl::Duration timeout) {
   return ended();
 }
 
-bool Tree::ending() const {
-  return state_->phase != internal::Phase::kRunning;
-}
+bool Tree::ending() const { return state_->phase != internal::Phase::kRunning; }
 
 bool Tree::ended() const { return state_->phase == internal::Phase::kEnded; }
 

@@ -190,7 +190,8 @@ Program::Program(std::vector<std::string> argv,
     variables.push_back(absl::StrCat(name, "=", value));
   }
   std::vector<char*> argument_pointers;
-  for (std::string& argument : argv) argument_pointers.push_back(argument.data());
+  for (std::string& argument : argv)
+    argument_pointers.push_back(argument.data());
   argument_pointers.push_back(nullptr);
   std::vector<char*> variable_pointers;
   for (std::string& variable : variables) {

@@ -16,12 +16,12 @@ namespace treekill::rig {
 
 // Skips the test where no cgroup can be made; where the environment says
 // TREEKILL_REQUIRE_CGROUP=1, that is a failure instead.
-#define TREEKILL_NEEDS_CGROUP()                                     \
-  do {                                                              \
-    std::string reason = ::treekill::rig::WhyNoCgroup();            \
-    if (reason.empty()) break;                                      \
-    if (::treekill::rig::CgroupIsRequired()) FAIL() << reason;      \
-    GTEST_SKIP() << reason;                                         \
+#define TREEKILL_NEEDS_CGROUP()                                \
+  do {                                                         \
+    std::string reason = ::treekill::rig::WhyNoCgroup();       \
+    if (reason.empty()) break;                                 \
+    if (::treekill::rig::CgroupIsRequired()) FAIL() << reason; \
+    GTEST_SKIP() << reason;                                    \
   } while (false)
 
 std::string WhyNoCgroup();

@@ -36,8 +36,8 @@ class CgroupLeaf final : public Hold {
         leaf_.OpenControl("cgroup.kill", O_WRONLY);
     if (!kill.ok()) {
       if (kernel::StatusErrno(kill.status()) != ENOENT) return kill.status();
-      return kernel::WithHint(
-          kill.status(), "cgroup.kill needs Linux 5.14 or newer");
+      return kernel::WithHint(kill.status(),
+                              "cgroup.kill needs Linux 5.14 or newer");
     }
     kill_fd_ = *std::move(kill);
     absl::StatusOr<kernel::UniqueFd> events =
@@ -55,8 +55,8 @@ class CgroupLeaf final : public Hold {
   void SetLeader(pid_t pid, int) override { leader_ = pid; }
 
   absl::StatusOr<bool> IsEmpty() override {
-    absl::StatusOr<bool> populated =
-        kernel::ReadPopulated(events_fd_.get(), leaf_.path() + "/cgroup.events");
+    absl::StatusOr<bool> populated = kernel::ReadPopulated(
+        events_fd_.get(), leaf_.path() + "/cgroup.events");
     if (!populated.ok()) return populated.status();
     return !*populated;
   }
@@ -65,6 +65,13 @@ class CgroupLeaf final : public Hold {
     absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
     if (!members.ok()) return members.status();
     return std::move(members->pids);
+  }
+
+  // The kernel shows a process's last cgroup until it is reaped.
+  bool Contains(pid_t pid) const override {
+    absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
+    return cgroup.ok() && absl::StrContains(absl::StrCat(*cgroup, "/"),
+                                            absl::StrCat("/", name_, "/"));
   }
 
   absl::StatusOr<SignalRound> Signal(int signal, pid_t only_group) override {
@@ -134,13 +141,10 @@ class CgroupLeaf final : public Hold {
     return sent;
   }
 
-  bool IsMember(pid_t pid, int pidfd, const kernel::CgroupMembers& members) {
+  bool IsMember(pid_t pid, int pidfd,
+                const kernel::CgroupMembers& members) const {
     std::optional<uint64_t> id = kernel::CgroupIdOf(pidfd);
-    if (id.has_value()) return members.cgroup_ids.count(*id) > 0;
-    absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
-    return cgroup.ok() &&
-           absl::StrContains(absl::StrCat(*cgroup, "/"),
-                             absl::StrCat("/", name_, "/"));
+    return id.has_value() ? members.cgroup_ids.count(*id) > 0 : Contains(pid);
   }
 
   const kernel::Cgroup* const parent_;

@@ -56,6 +56,9 @@ class Hold {
   // The pids of the live members. A moment's picture.
   virtual absl::StatusOr<std::vector<pid_t>> Members() = 0;
 
+  // Is, or was until it began to die, the process in the hold?
+  virtual bool Contains(pid_t pid) const = 0;
+
   // Sends `signal` to every member, and SIGCONT so that stopped ones see it;
   // with `only_group` not 0, to those of that process group. Members that are
   // born meanwhile are sent it too, as far as that ends.

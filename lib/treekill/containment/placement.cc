@@ -59,8 +59,8 @@ absl::StatusOr<Placement> FindPlacement() {
   absl::StatusOr<std::string> own = kernel::ReadCgroupOfProcess(0);
   if (!own.ok()) return own.status();
   if (absl::EndsWith(*own, " (deleted)")) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "this process's own cgroup ", *own, " has been removed"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("this process's own cgroup ", *own, " has been removed"));
   }
   absl::Status failure = absl::FailedPreconditionError(
       absl::StrCat("this process's own cgroup ", *own,

@@ -29,6 +29,8 @@ class ProcessHold final : public Hold {
     return *empty ? std::vector<pid_t>{} : std::vector<pid_t>{pid_};
   }
 
+  bool Contains(pid_t pid) const override { return pid == pid_; }
+
   absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
     absl::Status status = kernel::SendSignal(pidfd_, signal);
     if (status.ok()) status = kernel::SendSignal(pidfd_, SIGCONT);

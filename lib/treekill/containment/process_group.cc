@@ -38,6 +38,10 @@ class ProcessGroupHold final : public Hold {
     return members;
   }
 
+  bool Contains(pid_t pid) const override {
+    return kernel::ProcessGroupOf(pid) == group_;
+  }
+
   absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
     SignalRound round;
     absl::Status status = SendToGroup(signal, &round);

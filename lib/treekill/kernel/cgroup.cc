@@ -226,7 +226,9 @@ absl::Status Cgroup::RemoveBelow() const {
   auto remove = [&](int parent, const std::string& name) {
     return Rmdir(parent, name, absl::StrCat(path_, "/.../", name));
   };
-  return Walk(*this, [](int) { return absl::OkStatus(); }, remove).Run();
+  return Walk(
+             *this, [](int) { return absl::OkStatus(); }, remove)
+      .Run();
 }
 
 absl::Status Cgroup::RemoveChild(const Cgroup& child,

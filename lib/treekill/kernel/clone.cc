@@ -151,7 +151,7 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
   }
   if (pid < 0) {
     int error = static_cast<int>(-pid);
-    return WithHint(ErrnoStatus(error, "clone3", "cannot start a process"),
+    return WithHint(ErrnoStatus(error, "clone3", "no new process"),
                     HintFor(error));
   }
   child.pid = static_cast<pid_t>(pid);

@@ -19,6 +19,15 @@ std::string Describe(int error) {
   return text != nullptr ? text : absl::StrCat("error ", error);
 }
 
+absl::Status WithMessage(const absl::Status& status,
+                         const std::string& message) {
+  absl::Status changed(status.code(), message);
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    changed.SetPayload(url, payload);
+  });
+  return changed;
+}
+
 }  // namespace
 
 absl::Status ErrnoStatus(int error, const std::string& call,
@@ -32,12 +41,13 @@ absl::Status ErrnoStatus(int error, const std::string& call,
 
 absl::Status WithHint(const absl::Status& status, const std::string& hint) {
   if (hint.empty()) return status;
-  absl::Status hinted(status.code(),
-                      absl::StrCat(status.message(), "; ", hint));
-  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
-    hinted.SetPayload(url, payload);
-  });
-  return hinted;
+  return WithMessage(status, absl::StrCat(status.message(), "; ", hint));
+}
+
+absl::Status WithContext(const absl::Status& status,
+                         const std::string& context) {
+  if (context.empty()) return status;
+  return WithMessage(status, absl::StrCat(context, ": ", status.message()));
 }
 
 int StatusErrno(const absl::Status& status) {

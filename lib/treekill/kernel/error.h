@@ -15,8 +15,11 @@ namespace treekill::kernel {
 absl::Status ErrnoStatus(int error, const std::string& call,
                          const std::string& what);
 
-// Returns `status`, payloads included, with "; `hint`" after its message.
+// Returns `status`, payloads included, with "; `hint`" after its message, or
+// "`context`: " before it. An empty text changes nothing.
 absl::Status WithHint(const absl::Status& status, const std::string& hint);
+absl::Status WithContext(const absl::Status& status,
+                         const std::string& context);
 
 // The errno and the call's name that a Status carries; 0 and "" without.
 int StatusErrno(const absl::Status& status);

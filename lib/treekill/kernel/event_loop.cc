@@ -61,8 +61,7 @@ absl::Status EventLoop::SetTimer(absl::Duration moment) {
   itimerspec when{};
   if (moment != absl::InfiniteDuration()) {
     // All zeros would disarm it.
-    when.it_value =
-        absl::ToTimespec(std::max(moment, absl::Nanoseconds(1)));
+    when.it_value = absl::ToTimespec(std::max(moment, absl::Nanoseconds(1)));
   }
   if (TimerfdSettime(timer_.get(), when) < 0) {
     return ErrnoStatus(errno, "timerfd_settime", "cannot watch the time");

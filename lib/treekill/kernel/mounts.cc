@@ -20,9 +20,9 @@ std::string Unescape(absl::string_view field) {
   for (size_t i = 0; i < field.size(); ++i) {
     if (field[i] == '\\' && i + 3 < field.size() && is_octal(field[i + 1]) &&
         is_octal(field[i + 2]) && is_octal(field[i + 3])) {
-      text += static_cast<char>((field[i + 1] - '0') * 64 +
-                                (field[i + 2] - '0') * 8 +
-                                (field[i + 3] - '0'));
+      text +=
+          static_cast<char>((field[i + 1] - '0') * 64 +
+                            (field[i + 2] - '0') * 8 + (field[i + 3] - '0'));
       i += 3;
     } else {
       text += field[i];

@@ -29,9 +29,7 @@ struct ProcessStat {
   uint64_t start_time = 0;
 
   // A zombie leader with live threads is not dead.
-  bool IsDead() const {
-    return state == 'X' || (state == 'Z' && threads <= 1);
-  }
+  bool IsDead() const { return state == 'X' || (state == 'Z' && threads <= 1); }
 };
 
 // Parses the text of /proc/PID/stat; nullopt when it is not one.

@@ -10,7 +10,9 @@ namespace treekill::kernel {
 
 // A set of signals as the kernel has it: bit N-1 is signal N.
 using SignalSet = uint64_t;
-constexpr SignalSet SignalBit(int signal) { return SignalSet{1} << (signal - 1); }
+constexpr SignalSet SignalBit(int signal) {
+  return SignalSet{1} << (signal - 1);
+}
 
 constexpr int kLastSignal = 64;
 

@@ -1,0 +1,100 @@
+// The experiments of the article that treekill grew from, and two holes of
+// other tools.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/rig/rig.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::rig {
+namespace {
+
+class ArticleTest : public testing::Test {
+ protected:
+  void SetUp() override { TREEKILL_NEEDS_CGROUP(); }
+
+  void TearDown() override {
+    KillByCookie(cookie_);
+    EXPECT_TRUE(LeftLeaves().empty());
+  }
+
+  // Runs `script` with bash for a second; returns who is alive afterwards.
+  std::vector<pid_t> SurvivorsOf(const std::string& script,
+                                 const std::string& containment) {
+    Outcome outcome = RunTreekill(
+        {"--timeout", "1s", "--containment", containment, "--", "bash", "-c",
+         absl::StrCat(script, " >", directory_.File("log"), " 2>&1")},
+        {{kCookieVariable, cookie_}, {"TERM", "xterm"}});
+    EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
+    return FindByCookie(cookie_);
+  }
+
+  TempDir directory_;
+  const std::string cookie_ = NewCookie();
+  // watch runs top anew each second; bash must stay its parent.
+  const std::string watch_ = "watch -n1 top -b -n1; :";
+};
+
+TEST_F(ArticleTest, CgroupLeavesNoWatch) {
+  EXPECT_TRUE(SurvivorsOf(watch_, "cgroup").empty());
+}
+
+TEST_F(ArticleTest, KillingTheProcessLeavesAnOrphan) {
+  std::vector<pid_t> survivors = SurvivorsOf(watch_, "process");
+  bool watch_lives = false;
+  for (pid_t pid : survivors) {
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    if (!stat.has_value() || stat->comm != "watch") continue;
+    watch_lives = true;
+    // Its parent is PID 1 or a subreaper: not one of the tree, at any rate.
+    for (pid_t other : survivors) EXPECT_NE(stat->parent, other);
+  }
+  EXPECT_TRUE(watch_lives);
+}
+
+TEST_F(ArticleTest, KillingTheProcessGroupLeavesNoWatch) {
+  EXPECT_TRUE(SurvivorsOf(watch_, "process-group").empty());
+}
+
+TEST_F(ArticleTest, OnlyCgroupCatchesSetsid) {
+  const std::string detached = "setsid watch -n1 top -b -n1 & wait; :";
+  EXPECT_TRUE(SurvivorsOf(detached, "cgroup").empty());
+  EXPECT_FALSE(SurvivorsOf(detached, "process-group").empty());
+  KillByCookie(cookie_);
+  EXPECT_FALSE(SurvivorsOf(detached, "process").empty());
+}
+
+TEST_F(ArticleTest, KillAfterReachesTheTreeWhenTheLeaderIsGone) {
+  const std::string script =
+      "(trap '' TERM; while :; do sleep 1; done) & exec sleep 60";
+  Outcome timeout =
+      RunProgram({"timeout", "-k", "0.2", "0.5", "bash", "-c", script},
+                 {{kCookieVariable, cookie_}});
+  EXPECT_EQ(timeout.exit_code(), 124);
+  // The hole that others have, to be sure that this test sees it.
+  EXPECT_FALSE(FindByCookie(cookie_).empty());
+  KillByCookie(cookie_);
+  Outcome outcome =
+      RunTreekill({"-k", "0.2", "--timeout", "0.5", "bash", "-c", script},
+                  {{kCookieVariable, cookie_}});
+  EXPECT_EQ(outcome.exit_code(), 124);
+  EXPECT_TRUE(FindByCookie(cookie_).empty());
+}
+
+TEST_F(ArticleTest, NoOrphanHoldsThePipeOfTheCaller) {
+  Outcome outcome = RunProgram(
+      {"bash", "-c",
+       absl::StrCat("x=$(", TreekillPath(),
+                    " run --timeout 1s -- bash -c 'setsid sleep 60 & sleep "
+                    "60'); echo $?")},
+      {{kCookieVariable, cookie_}});
+  EXPECT_EQ(outcome.output, "124\n");
+  EXPECT_LT(outcome.duration, absl::Seconds(30));
+}
+
+}  // namespace
+}  // namespace treekill::rig

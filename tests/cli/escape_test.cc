@@ -1,0 +1,224 @@
+// Every way that processes have of getting away from those who started them,
+// each at the command's exit, at a timeout and at TERM to treekill: when
+// treekill returns, nobody is alive and the leaf is gone.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "tests/rig/rig.h"
+
+namespace treekill::rig {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Ending { kExit, kTimeout, kTerm };
+
+struct Escape {
+  const char* mode;
+  int count = 0;
+  // How the leader ends by TERM.
+  int exit_code_at_term = -1;
+};
+
+constexpr Escape kEscapes[] = {
+    {"child"},           {"process-group"},  {"setsid"},
+    {"double-fork"},     {"daemon"},         {"bare"},
+    {"ignore-signals"},  {"stopped"},        {"traced"},
+    {"frozen"},          {"nested"},         {"nested-locked"},
+    {"vfork"},           {"threads"},        {"clone-parent"},
+    {"subreaper"},       {"pid-namespace"},  {"migrate"},
+    {"fork-bomb", 200},  {"sleepers", 2000}, {"output-holder"},
+    {"term-then-child"}, {"slow-term", 0, 7}};
+
+class EscapeTest : public testing::TestWithParam<std::tuple<Escape, Ending>> {
+ protected:
+  std::vector<std::string> Command(const std::string& then) const {
+    const Escape& escape = std::get<0>(GetParam());
+    std::vector<std::string> command = {EscapeePath(), escape.mode,
+                                        "--cookie=" + cookie_,
+                                        "--ready=" + ready(), "--then=" + then};
+    if (escape.count > 0) {
+      command.push_back(absl::StrCat("--count=", escape.count));
+    }
+    return command;
+  }
+
+  Outcome Run(Ending ending) {
+    std::vector<std::string> argv = {TreekillPath(), "run", "-k", "300ms"};
+    if (ending == Ending::kTimeout) {
+      argv.insert(argv.end(), {"--timeout", "3s"});
+    }
+    for (std::string& word :
+         Command(ending == Ending::kExit ? "exit" : "stay")) {
+      argv.push_back(std::move(word));
+    }
+    Program program(argv, {{kCookieVariable, cookie_}});
+    if (ending == Ending::kTerm) {
+      EXPECT_TRUE(Eventually([&] { return fs::exists(ready()); }));
+      program.Signal(SIGTERM);
+    }
+    return program.Wait();
+  }
+
+  std::string ready() const { return directory_.File("ready"); }
+
+  TempDir directory_;
+  const std::string cookie_ = NewCookie();
+};
+
+TEST_P(EscapeTest, LeavesNobody) {
+  TREEKILL_NEEDS_CGROUP();
+  const auto& [escape, ending] = GetParam();
+  Outcome outcome = Run(ending);
+  // At once: what is said to be dead must be dead.
+  std::vector<pid_t> survivors = FindByCookie(cookie_);
+  EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
+  KillByCookie(cookie_);
+  EXPECT_TRUE(LeftLeaves().empty()) << absl::StrJoin(LeftLeaves(), " ");
+  // The members had really got away.
+  EXPECT_TRUE(fs::exists(ready())) << outcome.errors;
+  EXPECT_EQ(outcome.errors, "");
+  switch (ending) {
+    case Ending::kExit:
+      EXPECT_EQ(outcome.exit_code(), 0);
+      break;
+    case Ending::kTimeout:
+      EXPECT_EQ(outcome.exit_code(), 124);
+      break;
+    case Ending::kTerm:
+      EXPECT_EQ(outcome.exit_code(), escape.exit_code_at_term);
+      EXPECT_EQ(outcome.signal(), escape.exit_code_at_term < 0 ? SIGTERM : 0);
+      break;
+  }
+}
+
+std::string NameOf(
+    const testing::TestParamInfo<std::tuple<Escape, Ending>>& info) {
+  constexpr const char* kEndings[] = {"AtExit", "AtTimeout", "AtTerm"};
+  std::string name;
+  bool upper = true;
+  for (char c : std::string(std::get<0>(info.param).mode)) {
+    if (c != '-') name += upper ? static_cast<char>(toupper(c)) : c;
+    upper = c == '-';
+  }
+  return name + kEndings[static_cast<int>(std::get<1>(info.param))];
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EscapeTest,
+                         testing::Combine(testing::ValuesIn(kEscapes),
+                                          testing::Values(Ending::kExit,
+                                                          Ending::kTimeout,
+                                                          Ending::kTerm)),
+                         NameOf);
+
+// An ordinary user who has been given a cgroup, as by systemd's delegation:
+// kill(2) on a setuid-root member would be EPERM.
+class OrdinaryUserTest : public testing::Test {
+ protected:
+  static constexpr uid_t kNobody = 65534;
+
+  void SetUp() override {
+    TREEKILL_NEEDS_CGROUP();
+    if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
+    ASSERT_EQ(chmod(directory_.path().c_str(), 0777), 0);
+    for (const std::string& program : {TreekillPath(), EscapeePath()}) {
+      std::string copy = directory_.File(fs::path(program).filename().string());
+      fs::copy_file(program, copy);
+      ASSERT_EQ(chmod(copy.c_str(), 0755), 0);
+    }
+    fs::copy_file(EscapeePath(), helper());
+    ASSERT_EQ(chmod(helper().c_str(), 04755), 0);
+    delegated_ = absl::StrCat(OwnCgroup(), "/tk-delegated-", getpid());
+    ASSERT_EQ(mkdir(delegated_.c_str(), 0755), 0);
+    for (const char* file :
+         {"", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control"}) {
+      ASSERT_EQ(chown((delegated_ + file).c_str(), kNobody, kNobody), 0);
+    }
+  }
+
+  void TearDown() override {
+    KillByCookie(cookie_);
+    if (delegated_.empty()) return;
+    EXPECT_EQ(rmdir(delegated_.c_str()), 0);
+  }
+
+  std::string helper() const { return directory_.File("helper"); }
+
+  // As nobody, in the delegated cgroup.
+  std::unique_ptr<Program> Start(const std::string& then,
+                                 const std::string& timeout) {
+    std::string procs = delegated_ + "/cgroup.procs";
+    auto enter = [procs] {
+      FILE* file = fopen(procs.c_str(), "w");
+      if (file == nullptr || fputs("0", file) < 0 || fclose(file) != 0 ||
+          setgid(kNobody) != 0 || setuid(kNobody) != 0) {
+        _exit(98);
+      }
+    };
+    std::vector<std::string> argv = {directory_.File("treekill"),
+                                     "run",
+                                     "-k",
+                                     "300ms",
+                                     "--timeout",
+                                     timeout,
+                                     directory_.File("escapee"),
+                                     "setuid",
+                                     "--cookie=" + cookie_,
+                                     "--ready=" + ready(),
+                                     "--then=" + then};
+    return std::make_unique<Program>(
+        argv,
+        std::map<std::string, std::string>{{kCookieVariable, cookie_},
+                                           {"ESCAPEE_SETUID_HELPER", helper()}},
+        enter);
+  }
+
+  void ExpectNobody(const Outcome& outcome) {
+    std::vector<pid_t> survivors = FindByCookie(cookie_);
+    EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
+    EXPECT_TRUE(LeftLeaves().empty()) << absl::StrJoin(LeftLeaves(), " ");
+    EXPECT_TRUE(fs::exists(ready())) << outcome.errors;
+    EXPECT_EQ(outcome.errors, "");
+  }
+
+  std::string ready() const { return directory_.File("ready"); }
+
+  TempDir directory_;
+  std::string delegated_;
+  const std::string cookie_ = NewCookie();
+};
+
+TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtExit) {
+  Outcome outcome = Start("exit", "inf")->Wait();
+  EXPECT_EQ(outcome.exit_code(), 0);
+  ExpectNobody(outcome);
+}
+
+TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtTimeout) {
+  Outcome outcome = Start("stay", "2s")->Wait();
+  EXPECT_EQ(outcome.exit_code(), 124);
+  ExpectNobody(outcome);
+}
+
+TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtTerm) {
+  std::unique_ptr<Program> program = Start("stay", "inf");
+  EXPECT_TRUE(Eventually([&] { return fs::exists(ready()); }));
+  program->Signal(SIGTERM);
+  Outcome outcome = program->Wait();
+  EXPECT_EQ(outcome.signal(), SIGTERM);
+  ExpectNobody(outcome);
+}
+
+}  // namespace
+}  // namespace treekill::rig
