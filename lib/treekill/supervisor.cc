@@ -183,7 +183,12 @@ void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
   // Without an answer the status stays unknown; that it ended, epoll has said.
   NoteError(tree, end.status());
   loop_.Forget(tree.pidfd.get());
-  tree.leader_ended = true;
+  EndReason reason = EndReason::kLeaderExited;
+  {
+    std::lock_guard<std::mutex> lock(tree.mutex);
+    tree.leader_ended = true;
+    if (tree.kill_requested) reason = EndReason::kKilled;
+  }
   absl::Duration now = kernel::MonotonicNow();
   tree.report.run_time = now - tree.started;
   if (end.ok()) {
@@ -198,11 +203,6 @@ void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
                      tree.options.teardown.kill_mode == KillMode::kMixed;
     if (!TryFinish(tree) && kill_rest) StartDrain(tree);
     return;
-  }
-  EndReason reason = EndReason::kLeaderExited;
-  {
-    std::lock_guard<std::mutex> lock(tree.mutex);
-    if (tree.kill_requested) reason = EndReason::kKilled;
   }
   tree.report.reason = reason;
   tree.ending = now;
@@ -344,8 +344,10 @@ bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
   }
   if (tree.leader_ended) return false;
   if (!to_leader) return true;
-  absl::Status sent = kernel::SendSignal(tree.pidfd.get(), signal);
-  if (sent.ok()) sent = kernel::SendSignal(tree.pidfd.get(), SIGCONT);
+  absl::Status sent =
+      kernel::SendSignal(tree.pidfd.get(), tree.report.leader, signal);
+  if (sent.ok())
+    sent = kernel::SendSignal(tree.pidfd.get(), tree.report.leader, SIGCONT);
   // A setuid leader cannot be asked, but it can be killed: by the cgroup.
   if (ErrnoOf(sent) != EPERM) NoteError(tree, sent);
   return sent.ok();
@@ -354,8 +356,9 @@ bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
 void Supervisor::Impl::StartDrain(TreeState& tree) {
   tree.phase = Phase::kDrain;
   tree.drain_end = kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
-  tree.report.killed =
-      tree.report.killed || !tree.leader_ended || !IsEmpty(tree);
+  absl::StatusOr<bool> empty = tree.hold->IsEmpty();
+  NoteError(tree, empty.status());
+  if (!tree.leader_ended || !empty.ok() || !*empty) tree.report.killed = true;
   KillAll(tree);
   tree.ask = absl::ZeroDuration();
   AskLater(tree);
@@ -368,16 +371,14 @@ void Supervisor::Impl::KillAll(TreeState& tree) {
   for (pid_t pid : tree.strays) kernel::Kill(pid, SIGKILL);
 }
 
-bool Supervisor::Impl::IsEmpty(TreeState& tree) {
-  absl::StatusOr<bool> empty = tree.hold->IsEmpty();
-  NoteError(tree, empty.status());
-  return empty.ok() && *empty;
-}
-
 // Ends the tree if nothing of it is alive: seen, not assumed.
 bool Supervisor::Impl::TryFinish(TreeState& tree) {
   if (tree.phase == Phase::kEnded) return true;
-  if (!tree.leader_ended || !IsEmpty(tree)) return false;
+  if (!tree.leader_ended) return false;
+  absl::StatusOr<bool> empty = tree.hold->IsEmpty();
+  NoteError(tree, empty.status());
+  // Without an answer there is a proof left: only an empty leaf is removed.
+  if (empty.ok() ? !*empty : tree.phase != Phase::kDrain) return false;
   ReapLeader(tree);
   if (options_.adopt_orphans && !OrphansAreGone(tree)) {
     return tree.phase == Phase::kEnded;

@@ -52,7 +52,6 @@ struct TreeState {
 
   Phase phase = Phase::kRunning;
   size_t step = 0;
-  bool leader_ended = false;
   // Those who have been found to have left the leaf.
   std::set<pid_t> strays;
   bool awaits_orphans = false;
@@ -72,6 +71,7 @@ struct TreeState {
   // Kill() may come from any thread, and must not hit a pid or process group
   // that is free again.
   std::mutex mutex;
+  bool leader_ended = false;
   bool reaped = false;
   bool kill_requested = false;
 
@@ -123,7 +123,6 @@ class Supervisor::Impl final {
   void KillAll(TreeState& tree);
   void NoteLeaks(TreeState& tree);
   bool TryFinish(TreeState& tree);
-  bool IsEmpty(TreeState& tree);
   bool OrphansAreGone(TreeState& tree);
   void ReapLeader(TreeState& tree);
   void GiveUp(TreeState& tree);

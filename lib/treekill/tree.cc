@@ -66,9 +66,9 @@ absl::Status TreeState::Kill() {
   bool by_number = hold->kill_fd() < 0;
   if (reaped && by_number) return absl::OkStatus();
   absl::Status killed = hold->Kill();
-  if (reaped) return killed;
+  if (leader_ended) return killed;
   // It may have moved out of the leaf.
-  absl::Status leader = kernel::SendSignal(pidfd.get(), SIGKILL);
+  absl::Status leader = kernel::SendSignal(pidfd.get(), report.leader, SIGKILL);
   if (ErrnoOf(leader) == EPERM && !by_number) leader = absl::OkStatus();
   return killed.ok() ? leader : killed;
 }
@@ -138,7 +138,7 @@ absl::Status Tree::Kill() {
 }
 
 absl::Status Tree::SignalLeader(int signal) {
-  return kernel::SendSignal(state_->pidfd.get(), signal);
+  return kernel::SendSignal(state_->pidfd.get(), leader(), signal);
 }
 
 absl::Status Tree::SignalLeaderGroup(int signal) {
@@ -148,7 +148,7 @@ absl::Status Tree::SignalLeaderGroup(int signal) {
   if (kernel::ProcessGroupOf(leader()) == leader()) {
     if (kernel::Kill(-leader(), signal) == 0) return absl::OkStatus();
   }
-  return kernel::SendSignal(state_->pidfd.get(), signal);
+  return kernel::SendSignal(state_->pidfd.get(), leader(), signal);
 }
 
 absl::StatusOr<std::vector<Member>> Tree::Members() const {

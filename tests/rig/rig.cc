@@ -44,6 +44,37 @@ std::string RandomText() {
                       absl::Hex(device(), absl::kZeroPad8));
 }
 
+// The test runs in a cgroup of its own, so that what it finds there at its end
+// is its own doing, whoever else uses treekill on the machine.
+class OwnCgroupEnvironment final : public testing::Environment {
+ public:
+  void SetUp() override {
+    HostInfo host = ProbeHost();
+    if (!host.cgroup.ok()) return;
+    parent_ = host.own_cgroup;
+    own_ = absl::StrCat(parent_, "/tk-tests-", getpid());
+    ASSERT_TRUE(fs::create_directory(own_));
+    Enter(own_);
+  }
+
+  void TearDown() override {
+    if (own_.empty()) return;
+    Enter(parent_);
+    EXPECT_EQ(rmdir(own_.c_str()), 0) << "something is left in " << own_;
+  }
+
+ private:
+  static void Enter(const std::string& cgroup) {
+    WriteAll(cgroup + "/cgroup.procs", absl::StrCat(getpid()));
+  }
+
+  std::string parent_;
+  std::string own_;
+};
+
+const testing::Environment* const own_cgroup =
+    testing::AddGlobalTestEnvironment(new OwnCgroupEnvironment);
+
 std::string BuiltProgram(const char* relative) {
   return absl::StrCat(TREEKILL_BUILD_DIR, "/", relative);
 }

@@ -129,9 +129,9 @@ class CgroupLeaf final : public Hold {
     if (absl::IsNotFound(pidfd.status())) return absl::OkStatus();
     if (!pidfd.ok()) return pidfd.status();
     if (!IsMember(pid, pidfd->get(), members)) return absl::OkStatus();
-    absl::Status sent = kernel::SendSignal(pidfd->get(), signal);
+    absl::Status sent = kernel::SendSignal(pidfd->get(), pid, signal);
     if (sent.ok() && signal != SIGKILL) {
-      sent = kernel::SendSignal(pidfd->get(), SIGCONT);
+      sent = kernel::SendSignal(pidfd->get(), pid, SIGCONT);
     }
     if (kernel::StatusErrno(sent) == EPERM) {
       ++round->refused;

@@ -32,13 +32,15 @@ class ProcessHold final : public Hold {
   bool Contains(pid_t pid) const override { return pid == pid_; }
 
   absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
-    absl::Status status = kernel::SendSignal(pidfd_, signal);
-    if (status.ok()) status = kernel::SendSignal(pidfd_, SIGCONT);
+    absl::Status status = kernel::SendSignal(pidfd_, pid_, signal);
+    if (status.ok()) status = kernel::SendSignal(pidfd_, pid_, SIGCONT);
     if (!status.ok()) return status;
     return SignalRound{.leader_signalled = true};
   }
 
-  absl::Status Kill() override { return kernel::SendSignal(pidfd_, SIGKILL); }
+  absl::Status Kill() override {
+    return kernel::SendSignal(pidfd_, pid_, SIGKILL);
+  }
 
  private:
   pid_t pid_ = 0;

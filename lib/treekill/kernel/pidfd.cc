@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/signals.h"
 #include "treekill/kernel/syscalls.h"
 
 namespace treekill::kernel {
@@ -72,12 +73,14 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
   return fd;
 }
 
-absl::Status SendSignal(int pidfd, int signal) {
+absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
   if (PidfdSendSignal(pidfd, signal) == 0 || errno == ESRCH) {
     return absl::OkStatus();
   }
-  return ErrnoStatus(errno, "pidfd_send_signal",
-                     absl::StrCat("cannot send signal ", signal));
+  int error = errno;
+  return ErrnoStatus(
+      error, "pidfd_send_signal",
+      absl::StrCat("cannot send ", SignalName(signal), " to process ", pid));
 }
 
 absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap) {

@@ -27,8 +27,9 @@ struct ChildEnd {
 // kNotFound when there is no such process any more.
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
 
-// Sends `signal`. A process that has gone is no error.
-absl::Status SendSignal(int pidfd, int signal);
+// Sends `signal` to the process behind `pidfd`; `pid` is for the message only.
+// A process that has gone is no error.
+absl::Status SendSignal(int pidfd, pid_t pid, int signal);
 
 // Tells how the child behind `pidfd` ended; nullopt while it lives. Never
 // blocks. With `reap` the zombie is removed and its pid becomes free; without,
