@@ -100,6 +100,8 @@ std::string TreekillWithFaultsPath() {
 }
 std::string EscapeePath() { return BuiltProgram("tests/escapee"); }
 
+std::string ReadmeExamplePath() { return BuiltProgram("tests/readme_example"); }
+
 std::string NewCookie() { return absl::StrCat("cookie-", RandomText()); }
 
 std::vector<pid_t> FindByCookie(const std::string& cookie) {

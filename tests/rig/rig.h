@@ -31,6 +31,7 @@ bool CgroupIsRequired();
 std::string TreekillPath();
 std::string TreekillWithFaultsPath();
 std::string EscapeePath();
+std::string ReadmeExamplePath();
 
 // A text that is found in no other process, for one test.
 std::string NewCookie();

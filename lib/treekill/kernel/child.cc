@@ -160,4 +160,9 @@ void RunChild(const ChildPlan& plan, ChildFailure* failure) {
   for (;;) syscall(SYS_exit_group, 127);
 }
 
+void RunChildEntry(void* argument) {
+  const ChildEntry* entry = static_cast<const ChildEntry*>(argument);
+  RunChild(*entry->plan, entry->failure);
+}
+
 }  // namespace treekill::kernel

@@ -77,6 +77,14 @@ struct ChildFailure {
 // and exits with 127.
 [[noreturn]] void RunChild(const ChildPlan& plan, ChildFailure* failure);
 
+// The same for a child that begins on a stack of its own; `argument` is a
+// ChildEntry.
+struct ChildEntry {
+  const ChildPlan* plan;
+  ChildFailure* failure;
+};
+[[noreturn]] void RunChildEntry(void* argument);
+
 }  // namespace treekill::kernel
 
 #endif  // TREEKILL_KERNEL_CHILD_H_

@@ -62,16 +62,6 @@ class Mapping final {
 };
 
 #ifdef TREEKILL_HAVE_CLONE_ENTRY
-struct Entry {
-  const ChildPlan* plan;
-  ChildFailure* failure;
-};
-
-void RunOnNewStack(void* argument) {
-  const Entry* entry = static_cast<const Entry*>(argument);
-  RunChild(*entry->plan, entry->failure);
-}
-
 long CloneSharingMemory(clone_args* arguments, const ChildPlan& plan,
                         ChildFailure* failure) {
   constexpr size_t kGuard = 64 * 1024;  // the largest page size of aarch64
@@ -81,8 +71,8 @@ long CloneSharingMemory(clone_args* arguments, const ChildPlan& plan,
   arguments->flags |= CLONE_VM;
   arguments->stack = reinterpret_cast<uintptr_t>(stack.address());
   arguments->stack_size = stack.size();
-  Entry entry{&plan, failure};
-  return treekill_clone3_entry(arguments, kCloneArgsSize, RunOnNewStack,
+  ChildEntry entry{&plan, failure};
+  return treekill_clone3_entry(arguments, kCloneArgsSize, RunChildEntry,
                                &entry);
 }
 #endif
