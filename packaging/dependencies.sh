@@ -47,12 +47,11 @@ install_packages() {
 # What the `treekill` binary is built with.
 install_build_packages() {
   # g++ cmake ninja-build  the tool chain; CMake 3.25 reads CMakePresets.json
-  # pkg-config             finds libsystemd
+  # pkg-config             finds Abseil's archives
   # libabsl-dev            Status, strings, time; linked statically
-  # libsystemd-dev         sd-bus headers; the library is loaded on first use
   # nlohmann-json3-dev     the JSON of --report and --json
   install_packages g++ cmake ninja-build pkg-config \
-    libabsl-dev libsystemd-dev nlohmann-json3-dev
+    libabsl-dev nlohmann-json3-dev
 }
 
 # What quickstart.sh needs in addition: ps, which a bare system may lack.
@@ -63,11 +62,9 @@ install_demo_packages() {
 # What building and running the tests needs in addition.
 install_test_packages() {
   # libgtest-dev libgmock-dev  the test framework
-  # libbenchmark-dev           the tests labelled `benchmark`
+  # libsystemd0                what we say of cgroups is compared with it
   # coreutils                  timeout, which treekill is compared with
-  # procps util-linux          ps, setsid, unshare: to make and see escapees
-  # python3                    /usr/bin/python3, for helpers that a shell
-  #                            cannot be (threads, signal masks, prctl)
-  install_packages libgtest-dev libgmock-dev libbenchmark-dev \
-    coreutils procps util-linux python3
+  # procps util-linux          watch, top, setsid: to make escapees
+  install_packages libgtest-dev libgmock-dev libsystemd0 \
+    coreutils procps util-linux bash
 }

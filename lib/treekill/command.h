@@ -65,7 +65,7 @@ struct Command {
 
   // Empty: the caller's. A relative path is the caller's; a relative program
   // is then looked for in this directory.
-  std::string working_directory = "";
+  std::string working_directory = {};
 
   Stream stdin_ = Stream::Inherit();
   Stream stdout_ = Stream::Inherit();

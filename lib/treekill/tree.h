@@ -25,7 +25,7 @@ struct TreeState;
 struct TreeOptions {
   // Part of the leaf's name, for people: letters, digits and ":_.@+-", at most
   // 128, not beginning with '.' or '-'. Need not be unique.
-  std::string name = "";
+  std::string name = {};
 
   // Ends the tree that long after its start. More than 0.
   absl::Duration timeout = absl::InfiniteDuration();
