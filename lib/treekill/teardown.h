@@ -46,8 +46,8 @@ struct TeardownStep {
 // Escalation: the steps in turn, then SIGKILL to all that is left.
 struct TeardownPolicy {
   KillMode kill_mode = KillMode::kControlGroup;
-  // Empty: SIGKILL at once.
-  std::vector<TeardownStep> steps = {TeardownStep{}};
+  // One step of TERM and 5 s by default. Empty: SIGKILL at once.
+  std::vector<TeardownStep> steps = std::vector<TeardownStep>(1);
   // How long after SIGKILL members may take to die (disk sleep, a huge address
   // space) before they are reported as survivors. More than 0.
   absl::Duration drain_timeout = absl::Seconds(10);
