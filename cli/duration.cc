@@ -1,5 +1,6 @@
 #include "cli/duration.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -71,7 +72,10 @@ std::optional<absl::Duration> ParseDuration(const std::string& text) {
     bool alone = rest.empty() && total == absl::ZeroDuration();
     std::optional<absl::Duration> unit = UnitOf(name);
     if (!unit.has_value() && (!name.empty() || !alone)) return std::nullopt;
-    total += number * unit.value_or(absl::Seconds(1));
+    absl::Duration part = number * unit.value_or(absl::Seconds(1));
+    // Less than can be held is not 0, which means "never" to --timeout.
+    if (number > 0) part = std::max(part, absl::Nanoseconds(1));
+    total += part;
     rest = absl::StripLeadingAsciiWhitespace(rest);
   }
   if (total == absl::InfiniteDuration()) return std::nullopt;

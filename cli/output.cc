@@ -22,8 +22,13 @@ size_t Utf8Length(const std::string& text, size_t start) {
     unsigned char byte = text[start + i];
     if (byte < 0x80 || byte > 0xbf) return 0;
   }
+  // Overlong forms, surrogates, and what is beyond Unicode.
   unsigned char second = text[start + 1];
-  return first == 0xc2 && second < 0xa0 ? 0 : length;
+  bool valid =
+      !(first == 0xc2 && second < 0xa0) && !(first == 0xe0 && second < 0xa0) &&
+      !(first == 0xed && second > 0x9f) && !(first == 0xf0 && second < 0x90) &&
+      !(first == 0xf4 && second > 0x8f);
+  return valid ? length : 0;
 }
 
 }  // namespace

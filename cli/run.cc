@@ -34,18 +34,26 @@ class ReportFile final {
     if (where.empty()) return absl::OkStatus();
     absl::string_view number = where;
     int fd = -1;
-    if (absl::ConsumePrefix(&number, "fd:")) {
-      if (!absl::SimpleAtoi(number, &fd) || fd < 0) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "invalid --report ", Quoted(where), ": it takes a file or fd:N"));
+    if (!absl::ConsumePrefix(&number, "fd:")) {
+      fd = open(where.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+      // Not in the place of a closed standard stream.
+      if (fd >= 0 && fd <= STDERR_FILENO) {
+        int low = std::exchange(fd, Duplicate(fd));
+        close(low);
       }
-      // The command must not keep the reader of it waiting.
-      if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return Failure(where);
-      file_.reset(fdopen(fd, "w"));
-    } else {
-      file_.reset(fopen(where.c_str(), "we"));
+    } else if (!absl::SimpleAtoi(number, &fd) || fd < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "invalid --report ", Quoted(where), ": it takes a file or fd:N"));
+    } else if (fd <= STDERR_FILENO) {
+      fd = Duplicate(fd);
+    } else if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+      // Passed on, it would keep its reader waiting for the command.
+      fd = -1;
     }
-    return file_ == nullptr ? Failure(where) : absl::OkStatus();
+    if (fd >= 0) file_.reset(fdopen(fd, "w"));
+    if (file_ != nullptr) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cannot write the report to ", Quoted(where), ": ", strerror(errno)));
   }
 
   // Returns false when it could not be written.
@@ -56,9 +64,8 @@ class ReportFile final {
   }
 
  private:
-  static absl::Status Failure(const std::string& where) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cannot write the report to ", Quoted(where), ": ", strerror(errno)));
+  static int Duplicate(int fd) {
+    return fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   }
 
   std::unique_ptr<FILE, int (*)(FILE*)> file_{nullptr, fclose};
@@ -67,22 +74,18 @@ class ReportFile final {
 // One run, from the options to the exit status.
 class Run final {
  public:
-  explicit Run(RunCommandLine line) : line_(std::move(line)) {}
+  Run(RunCommandLine line, ReportFile report_file)
+      : line_(std::move(line)), report_file_(std::move(report_file)) {}
 
   int Main() {
-    absl::Status opened = report_file_.Open(line_.report);
-    if (!opened.ok()) {
-      Message(std::string(opened.message()));
-      return kOwnFailure;
-    }
-    absl::Status started = Start();
-    if (!started.ok()) return ReportFailure(started);
-    absl::Status served = Serve();
-    if (!served.ok()) {
-      // The supervisor's destructor still ends the tree.
+    absl::Status status = Start();
+    if (status.ok()) status = Serve();
+    if (!status.ok()) {
+      // What may be alive is ended by the supervisor's destructor.
       tree_ = Tree();
       supervisor_.reset();
-      return ReportFailure(served);
+      terminal_.Restore();
+      return ReportFailure(status);
     }
     terminal_.Restore();
     return ReportEnd();
@@ -138,7 +141,7 @@ class Run final {
     while (!tree_.ended()) {
       pollfd fds[] = {{signals_.fd(), POLLIN, 0},
                       {supervisor_->fd(), POLLIN, 0}};
-      if (poll(fds, std::size(fds), -1) < 0) {
+      if (poll(fds, std::size(fds), -1) < 0 && errno != EINTR) {
         return absl::UnavailableError(
             absl::StrCat("cannot wait: poll: ", strerror(errno)));
       }
@@ -159,26 +162,31 @@ class Run final {
       case SIGTERM:
       case SIGHUP:
         if (!tree_.ending()) {
+          ended_by_ = received;
+          ended_at_ = absl::Now();
           tree_.Stop(received.signal);
-        } else {
-          KillTree();
+        } else if (!IsEcho(received)) {
+          tree_.Stop(SIGKILL);
         }
         return;
       case SIGINT:
       case SIGQUIT:
         if (tree_.ending()) {
-          KillTree();
+          tree_.Stop(SIGKILL);
         } else if (!command_has_it) {
           PassOn(received.signal);
         }
         return;
       case SIGTSTP:
-        if (!command_has_it) PassOn(SIGTSTP);
-        tree_.PauseTimers();
-        StopSelf();
-        tree_.ResumeTimers();
-        // A shell continues its job's whole group, and that is ours.
-        if (!command_has_it) PassOn(SIGCONT);
+        // Whether Ctrl-Z stops the command is the command's affair: SIGCHLD
+        // tells.
+        if (command_has_it) return;
+        PassOn(SIGTSTP);
+        Suspend();
+        PassOn(SIGCONT);
+        return;
+      case SIGCHLD:
+        if (shares_group() && IsJobControl(tree_.TakeLeaderStop())) Suspend();
         return;
       case SIGWINCH:
       case SIGCONT:
@@ -193,13 +201,30 @@ class Run final {
     }
   }
 
+  // A log-out sends several at once, each meaning the same: the shell's HUP and
+  // the terminal's, or systemd's TERM and HUP.
+  bool IsEcho(const Signals::Received& received) const {
+    if (received.signal == SIGHUP && received.from_terminal) return true;
+    return received.signal != ended_by_.signal &&
+           absl::Now() - ended_at_ < absl::Milliseconds(100);
+  }
+
+  // SIGSTOP is not: with it, a command could stop its own time limit.
+  static bool IsJobControl(int signal) {
+    return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+  }
+
+  void Suspend() {
+    tree_.PauseTimers();
+    StopSelf();
+    tree_.ResumeTimers();
+  }
+
   // As the terminal would: to the command's group, if it has one.
   void PassOn(int signal) {
     NoteStatus(shares_group() ? tree_.SignalLeader(signal)
                               : tree_.SignalLeaderGroup(signal));
   }
-
-  void KillTree() { NoteStatus(tree_.Kill()); }
 
   static void NoteStatus(const absl::Status& status) {
     if (!status.ok()) Message(std::string(status.message()));
@@ -228,6 +253,10 @@ class Run final {
           "pid ", member.pid, " (", member.name, ") survives SIGKILL: state ",
           std::string(1, member.state),
           member.wait_channel.empty() ? "" : " in ", member.wait_channel));
+    }
+    if (!report.drained && report.survivors.empty()) {
+      Message(absl::StrCat("it is not known whether something of the command ",
+                           "is alive; its leader was pid ", report.leader));
     }
     int status = StatusOf(report);
     if (!report_file_.Write(ReportToJson(report, status))) {
@@ -272,10 +301,10 @@ class Run final {
       absl::StrAppend(&text, "; ", report.strays_killed,
                       " had left the cgroup");
     }
-    absl::StrAppend(&text, report.killed ? "; SIGKILL was needed" : "",
-                    report.drained ? "; nothing is left" : "");
-    return absl::StrCat(text, " after ",
-                        absl::FormatDuration(report.teardown_time));
+    return absl::StrCat(
+        text, report.killed ? "; SIGKILL was needed" : "",
+        report.drained ? "; nothing is left after " : "; given up after ",
+        absl::FormatDuration(report.teardown_time));
   }
 
   const RunCommandLine line_;
@@ -285,6 +314,9 @@ class Run final {
   TreeOptions tree_options_;
   std::unique_ptr<Supervisor> supervisor_;
   Tree tree_;
+  // The signal that began the end.
+  Signals::Received ended_by_;
+  absl::Time ended_at_;
 };
 
 }  // namespace
@@ -296,7 +328,14 @@ int RunMain(int argc, char** argv) {
     return kOwnFailure;
   }
   if (line->help) return PrintToStdout(kRunHelp);
-  return Run(*std::move(line)).Main();
+  // Before signals are blocked: to open a FIFO may take for ever.
+  ReportFile report_file;
+  absl::Status opened = report_file.Open(line->report);
+  if (!opened.ok()) {
+    Message(std::string(opened.message()));
+    return kOwnFailure;
+  }
+  return Run(*std::move(line), std::move(report_file)).Main();
 }
 
 }  // namespace treekill::cli

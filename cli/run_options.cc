@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cli/duration.h"
 #include "cli/output.h"
@@ -93,12 +94,16 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
 }
 
 absl::Status OptionError(int result, const std::string& word) {
-  const char* problem = result == ':' ? " needs a value" : " is not known";
-  // A short option may stand in a bundle: then optopt tells it.
-  std::string name = word;
-  if (optopt > 0 && optopt < 128) {
-    name = absl::StrCat("-", std::string(1, static_cast<char>(optopt)));
+  bool is_long = absl::StartsWith(word, "--");
+  const char* problem = " is not known";
+  if (result == ':') {
+    problem = " needs a value";
+  } else if (is_long && optopt != 0) {
+    problem = " takes no value";
   }
+  // A short option may stand in a bundle: then optopt tells which it is.
+  std::string name = is_long ? word.substr(0, word.find('='))
+                             : absl::StrCat("-", std::string(1, optopt));
   return absl::InvalidArgumentError(absl::StrCat(
       "option ", Quoted(name), problem, "; 'treekill run --help' lists them"));
 }

@@ -37,7 +37,7 @@ Signals::Signals() {
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
   // Ignored, the kernel would reap the command before we can.
-  SetDefault(SIGCHLD, SA_NOCLDSTOP);
+  SetDefault(SIGCHLD, 0);
   sigset_t wanted;
   sigemptyset(&wanted);
   for (int signal :

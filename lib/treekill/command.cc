@@ -15,6 +15,13 @@ bool HasNul(const std::string& text) {
 }
 
 absl::Status ValidateDescriptors(const Command& command) {
+  for (const Stream& stream :
+       {command.stdin_, command.stdout_, command.stderr_}) {
+    if (!stream.inherits() && !stream.is_null() && stream.fd() < 0) {
+      return absl::InvalidArgumentError(
+          "a standard stream is given by a descriptor that is not open");
+    }
+  }
   std::set<int> numbers;
   for (const ExtraFd& extra : command.extra_fds) {
     if (extra.fd < 0 || extra.number <= STDERR_FILENO) {

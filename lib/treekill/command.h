@@ -17,20 +17,21 @@ namespace treekill {
 class Stream final {
  public:
   // The caller's own stream of that number, closed if the caller's is.
-  static Stream Inherit() { return Stream(kInherit); }
+  static Stream Inherit() { return Stream(Kind::kInherit, -1); }
   // /dev/null.
-  static Stream Null() { return Stream(kNull); }
+  static Stream Null() { return Stream(Kind::kNull, -1); }
   // A copy of `fd`.
-  static Stream Fd(int fd) { return Stream(fd); }
+  static Stream Fd(int fd) { return Stream(Kind::kFd, fd); }
 
-  bool inherits() const { return fd_ == kInherit; }
-  bool is_null() const { return fd_ == kNull; }
+  bool inherits() const { return kind_ == Kind::kInherit; }
+  bool is_null() const { return kind_ == Kind::kNull; }
+  // -1 unless made by Fd().
   int fd() const { return fd_; }
 
  private:
-  static constexpr int kInherit = -1;
-  static constexpr int kNull = -2;
-  explicit Stream(int fd) : fd_(fd) {}
+  enum class Kind { kInherit, kNull, kFd };
+  Stream(Kind kind, int fd) : kind_(kind), fd_(fd) {}
+  Kind kind_;
   int fd_;
 };
 

@@ -33,10 +33,12 @@ class Capture final {
     return writer;
   }
 
-  // Takes what is there, without waiting for more.
+  // Takes a part of what is there, without waiting for more: writers that are
+  // faster than we are must not keep us from the tree.
   void Read() {
+    constexpr int kMaxReads = 16;
     char buffer[64 * 1024];
-    while (reader_.valid()) {
+    for (int i = 0; i < kMaxReads && reader_.valid(); ++i) {
       ssize_t count = kernel::Read(reader_.get(), buffer, sizeof(buffer));
       if (count < 0 && errno == EAGAIN) return;
       if (count <= 0) {
@@ -64,6 +66,11 @@ class Capture final {
 
 absl::StatusOr<RunResult> Run(Supervisor& supervisor, const Command& command,
                               const RunOptions& options) {
+  if (!command.stdout_.inherits() || !command.stderr_.inherits()) {
+    return absl::InvalidArgumentError(
+        "Run() takes the output itself: stdout_ and stderr_ must be left "
+        "alone");
+  }
   Capture output(options.max_output);
   Capture errors(options.max_output);
   absl::StatusOr<Tree> tree;

@@ -29,7 +29,7 @@ struct RunResult {
 };
 
 // Runs `command` under `supervisor` with its standard output and error taken
-// (`stdout_` and `stderr_` must be left as they are). Blocks until nothing of
+// (kInvalidArgument if `stdout_` or `stderr_` is set). Blocks until nothing of
 // the command is alive, and serves the supervisor's other trees meanwhile: a
 // daemon that has kept a pipe open cannot make it hang, because it is dead by
 // then. Errors are those of Supervisor::Spawn(); a command that fails is not

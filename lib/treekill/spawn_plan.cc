@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -43,8 +44,6 @@ const char* StageName(kernel::ChildStage stage) {
 
 absl::Status SpawnPlan::Prepare(const Command& command,
                                 bool new_process_group) {
-  absl::Status valid = Validate(command);
-  if (!valid.ok()) return valid;
   plan_.new_process_group = new_process_group;
   if (!command.working_directory.empty()) {
     plan_.working_directory = command.working_directory.c_str();
@@ -142,7 +141,16 @@ absl::Status SpawnFailure(const kernel::ChildFailure& failure,
   } else if (failure.stage != kernel::ChildStage::kExec) {
     what = absl::StrCat("cannot prepare ", command.argv[0]);
   }
-  return kernel::ErrnoStatus(failure.error, StageName(failure.stage), what);
+  absl::Status status =
+      kernel::ErrnoStatus(failure.error, StageName(failure.stage), what);
+  bool script_without_interpreter =
+      failure.stage == kernel::ChildStage::kExec && failure.error == ENOENT &&
+      absl::StrContains(command.argv[0], '/') &&
+      access(command.argv[0].c_str(), F_OK) == 0;
+  return kernel::WithHint(status, script_without_interpreter
+                                      ? "the file is there; the interpreter "
+                                        "that it names is not"
+                                      : "");
 }
 
 }  // namespace treekill

@@ -20,8 +20,7 @@ class SpawnPlan final {
   SpawnPlan(const SpawnPlan&) = delete;
   SpawnPlan& operator=(const SpawnPlan&) = delete;
 
-  // Lays out the plan: environment, PATH, descriptors. kInvalidArgument as
-  // Validate(Command).
+  // Lays out the plan of a valid command: environment, PATH, descriptors.
   absl::Status Prepare(const Command& command, bool new_process_group);
 
   const kernel::ChildPlan& plan() const { return plan_; }

@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "treekill/error.h"
+#include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/clone.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
-#include "treekill/kernel/subreaper.h"
 #include "treekill/kernel/syscalls.h"
 #include "treekill/spawn_plan.h"
 #include "treekill/supervisor_impl.h"
@@ -48,6 +48,13 @@ ExitStatus ToExitStatus(const kernel::ChildEnd& end) {
   return ExitStatus();
 }
 
+void NoteEnd(TreeState& tree, const kernel::ChildEnd& end) {
+  tree.report.status = ToExitStatus(end);
+  tree.report.user_time = absl::DurationFromTimeval(end.usage.ru_utime);
+  tree.report.system_time = absl::DurationFromTimeval(end.usage.ru_stime);
+  tree.report.max_rss_kib = end.usage.ru_maxrss;
+}
+
 // One line for each thing that goes wrong, however often it does.
 void NoteError(TreeState& tree, const absl::Status& error) {
   std::vector<absl::Status>& errors = tree.report.errors;
@@ -79,6 +86,11 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
     const Command& command, const TreeOptions& options) {
   for (const absl::Status& valid : {Validate(command), Validate(options)}) {
     if (!valid.ok()) return valid;
+  }
+  if (options_.adopt_orphans && !trees_.empty()) {
+    return absl::FailedPreconditionError(
+        "a supervisor that adopts orphans holds one tree at a time: whose an "
+        "orphan is could not be told");
   }
   auto tree = std::make_shared<TreeState>();
   tree->id = next_id_++;
@@ -137,15 +149,17 @@ absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
 // who would serve the tree. What is alive, if anything, has just been born.
 void Supervisor::Impl::Abandon(TreeState& tree) {
   SetAlarm(tree, absl::InfiniteDuration());
-  if (tree.pidfd.valid()) {
-    (void)tree.Kill();
-    (void)kernel::ReapChild(tree.pidfd.get());
-  }
+  bool born = tree.report.leader != 0;
   absl::Duration end =
       kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
-  while (absl::IsUnavailable(tree.hold->Remove()) &&
-         kernel::MonotonicNow() < end) {
-    if (tree.pidfd.valid()) (void)tree.hold->Kill();
+  while (true) {
+    if (born) {
+      (void)tree.Kill();
+      ReapLeader(tree);
+    }
+    bool gone = !born || tree.reaped;
+    if (gone && !kernel::IsBusy(tree.hold->Remove())) return;
+    if (kernel::MonotonicNow() > end) return;
     absl::SleepFor(absl::Milliseconds(1));
   }
 }
@@ -177,10 +191,10 @@ absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
 }
 
 void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
+  // That it has ended, epoll has said. Its status cannot be had as long as
+  // somebody traces it: ReapLeader() asks again.
   absl::StatusOr<std::optional<kernel::ChildEnd>> end =
       kernel::PollChildEnd(tree.pidfd.get(), /*reap=*/false);
-  if (end.ok() && !end->has_value()) return;
-  // Without an answer the status stays unknown; that it ended, epoll has said.
   NoteError(tree, end.status());
   loop_.Forget(tree.pidfd.get());
   EndReason reason = EndReason::kLeaderExited;
@@ -191,16 +205,11 @@ void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
   }
   absl::Duration now = kernel::MonotonicNow();
   tree.report.run_time = now - tree.started;
-  if (end.ok()) {
-    tree.report.status = ToExitStatus(**end);
-    const rusage& usage = (*end)->usage;
-    tree.report.user_time = absl::DurationFromTimeval(usage.ru_utime);
-    tree.report.system_time = absl::DurationFromTimeval(usage.ru_stime);
-    tree.report.max_rss_kib = usage.ru_maxrss;
-  }
+  if (end.ok() && end->has_value()) NoteEnd(tree, **end);
   if (tree.phase != Phase::kRunning) {
     bool kill_rest = tree.phase == Phase::kGrace &&
-                     tree.options.teardown.kill_mode == KillMode::kMixed;
+                     (reason == EndReason::kKilled ||
+                      tree.options.teardown.kill_mode == KillMode::kMixed);
     if (!TryFinish(tree) && kill_rest) StartDrain(tree);
     return;
   }
@@ -235,18 +244,6 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
     case Phase::kEnded:
       return;
   }
-}
-
-void Supervisor::Impl::ReapAdopted() {
-  std::set<pid_t> leaders;
-  for (const auto& [id, tree] : trees_) leaders.insert(tree->report.leader);
-  (void)kernel::ReapOrphans([&](pid_t pid) { return leaders.count(pid) > 0; });
-  // The end of an orphan is no event of its tree.
-  std::vector<std::shared_ptr<TreeState>> waiting;
-  for (const auto& [id, tree] : trees_) {
-    if (tree->awaits_orphans) waiting.push_back(tree);
-  }
-  for (const std::shared_ptr<TreeState>& tree : waiting) TryFinish(*tree);
 }
 
 // ------------------------------------------------------------------ the end
@@ -328,33 +325,33 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
 // Returns false when there is nobody to wait for.
 bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
   KillMode mode = tree.options.teardown.kill_mode;
-  bool to_leader = mode == KillMode::kMixed || mode == KillMode::kProcess;
-  if (!to_leader) {
+  bool anybody = false;
+  if (mode == KillMode::kControlGroup || mode == KillMode::kProcessGroup) {
     pid_t group = 0;
     if (mode == KillMode::kProcessGroup) {
       group = tree.options.new_process_group ? tree.report.leader : getpgrp();
     }
-    absl::StatusOr<containment::SignalRound> round =
-        tree.hold->Signal(signal, group);
-    NoteError(tree, round.status());
-    if (!round.ok()) return false;
+    containment::SignalRound round = tree.hold->Signal(signal, group);
+    NoteError(tree, round.error);
     // One that moved out of the leaf is still ours to signal.
-    to_leader = !round->leader_signalled;
-    if (tree.leader_ended) return true;
+    if (round.leader_signalled || tree.leader_ended) {
+      return round.signalled > 0;
+    }
+    anybody = round.signalled > 0;
   }
   if (tree.leader_ended) return false;
-  if (!to_leader) return true;
   absl::Status sent =
       kernel::SendSignal(tree.pidfd.get(), tree.report.leader, signal);
   if (sent.ok())
     sent = kernel::SendSignal(tree.pidfd.get(), tree.report.leader, SIGCONT);
   // A setuid leader cannot be asked, but it can be killed: by the cgroup.
   if (ErrnoOf(sent) != EPERM) NoteError(tree, sent);
-  return sent.ok();
+  return anybody || sent.ok();
 }
 
 void Supervisor::Impl::StartDrain(TreeState& tree) {
   tree.phase = Phase::kDrain;
+  tree.paused.reset();
   tree.drain_end = kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
   NoteError(tree, empty.status());
@@ -367,24 +364,29 @@ void Supervisor::Impl::StartDrain(TreeState& tree) {
 
 void Supervisor::Impl::KillAll(TreeState& tree) {
   NoteError(tree, tree.Kill());
-  // They are children of ours: until we reap them, their pids are theirs.
+  // Children of ours, and not reaped: the pids are theirs.
   for (pid_t pid : tree.strays) kernel::Kill(pid, SIGKILL);
 }
 
 // Ends the tree if nothing of it is alive: seen, not assumed.
 bool Supervisor::Impl::TryFinish(TreeState& tree) {
   if (tree.phase == Phase::kEnded) return true;
-  if (!tree.leader_ended) return false;
+  // Read in any case: until then the events descriptor stays ready.
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
   NoteError(tree, empty.status());
+  bool by_cgroup = tree.hold->events_fd() >= 0;
+  if (!empty.ok() && by_cgroup) loop_.Forget(tree.hold->events_fd());
   // Without an answer there is a proof left: only an empty leaf is removed.
-  if (empty.ok() ? !*empty : tree.phase != Phase::kDrain) return false;
+  bool may_be_empty =
+      empty.ok() ? *empty : by_cgroup && tree.phase == Phase::kDrain;
+  if (!tree.leader_ended || !may_be_empty) return false;
   ReapLeader(tree);
-  if (options_.adopt_orphans && !OrphansAreGone(tree)) {
+  if (!tree.reaped || (options_.adopt_orphans && !OrphansAreGone(tree))) {
+    if (tree.phase != Phase::kDrain) StartDrain(tree);
     return tree.phase == Phase::kEnded;
   }
   absl::Status removed = tree.hold->Remove();
-  if (absl::IsUnavailable(removed)) {
+  if (kernel::IsBusy(removed)) {
     if (tree.phase != Phase::kDrain) StartDrain(tree);
     return tree.phase == Phase::kEnded;
   }
@@ -402,48 +404,30 @@ void Supervisor::Impl::ReapLeader(TreeState& tree) {
   absl::StatusOr<std::optional<kernel::ChildEnd>> end =
       kernel::PollChildEnd(tree.pidfd.get(), /*reap=*/true);
   NoteError(tree, end.status());
-  tree.reaped = end.ok() && end->has_value();
-}
-
-// The children that are left when no tree is: orphans that have moved out of
-// the leaf, and members that are dying and do not count as live any more.
-bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
-  if (trees_.size() > 1) return true;
-  absl::StatusOr<bool> left = kernel::ReapOrphans([](pid_t) { return false; });
-  NoteError(tree, left.status());
-  if (!left.ok() || !*left) return true;
-  absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
-  NoteError(tree, children.status());
-  if (!children.ok()) return true;
-  tree.awaits_orphans = true;
-  size_t known = tree.strays.size();
-  for (pid_t pid : *children) {
-    if (!tree.hold->Contains(pid)) tree.strays.insert(pid);
+  if (end.ok() && end->has_value() && !tree.report.status.known()) {
+    NoteEnd(tree, **end);
   }
-  tree.report.strays_killed = static_cast<int>(tree.strays.size());
-  tree.report.killed = tree.report.killed || !tree.strays.empty();
-  if (tree.phase != Phase::kDrain) {
-    StartDrain(tree);
-  } else if (tree.strays.size() > known) {
-    KillAll(tree);
-  }
-  return false;
+  // An error will not go away by asking again.
+  tree.reaped = !end.ok() || end->has_value();
 }
 
 void Supervisor::Impl::GiveUp(TreeState& tree) {
+  std::vector<pid_t> alive(tree.strays.begin(), tree.strays.end());
   absl::StatusOr<std::vector<pid_t>> members = tree.hold->Members();
   NoteError(tree, members.status());
-  std::vector<pid_t> alive(tree.strays.begin(), tree.strays.end());
   if (members.ok()) {
     alive.insert(alive.end(), members->begin(), members->end());
   }
+  NoteError(tree, tree.orphans_unseen);
   tree.report.survivors = internal::DescribeMembers(alive);
   ReapLeader(tree);
   absl::Status removed = tree.hold->Remove();
   NoteError(tree, removed);
   // Only a cgroup without live members can be removed.
-  tree.report.drained =
-      removed.ok() && tree.leader_ended && tree.report.survivors.empty();
+  bool empty = tree.hold->events_fd() >= 0 ? removed.ok() : members.ok();
+  tree.report.drained = empty && tree.leader_ended &&
+                        tree.orphans_unseen.ok() &&
+                        tree.report.survivors.empty();
   Finish(tree);
 }
 

@@ -21,7 +21,8 @@
 namespace treekill {
 
 struct SupervisorOptions {
-  // kAuto takes the strongest that works here.
+  // kAuto is the strongest that this version knows: kCgroup. It never takes
+  // less in silence.
   Containment containment = Containment::kAuto;
 
   // Create() fails unless the trees are held at least as firmly; kAuto asks
@@ -31,9 +32,10 @@ struct SupervisorOptions {
   // Makes this *process* the reaper of every orphan below it
   // (PR_SET_CHILD_SUBREAPER, prctl(2)), so that a process which moved itself
   // out of its leaf is found when its tree ends, and killed; and reaps every
-  // child of this process that is no leader. For a program that has no other
-  // children, such as a command line tool; never for a server. Wakes the
-  // caller for nothing: Dispatch() on SIGCHLD to reap in time.
+  // dead child of this process. For a command line tool that holds one tree at
+  // a time (a second Spawn() fails) and starts no child after Create(); those
+  // that it has before are left alive. Never for a server. Call Dispatch() on
+  // SIGCHLD, so that orphans are reaped in time.
   bool adopt_orphans = false;
 };
 
@@ -49,15 +51,17 @@ struct SupervisorOptions {
 // copy, which then just closes descriptors.
 class Supervisor final {
  public:
-  // Finds out what can hold a tree here. The error says why nothing can, and
-  // what to do about it.
+  // Finds the place for the leaves. The error says what is missing, and what to
+  // do about it. That a leaf can be made there is for Spawn() to find out, and
+  // for ProbeHost().
   static absl::StatusOr<Supervisor> Create(
       const SupervisorOptions& options = SupervisorOptions());
 
   Supervisor(Supervisor&&) noexcept;
   Supervisor& operator=(Supervisor&&) noexcept;
   // Kills every tree that has not ended and waits for its end: blocks, for as
-  // long as their drain timeouts at most. Handles that are left are empty.
+  // long as their drain timeouts at most. Handles that are left stay valid, for
+  // the report.
   ~Supervisor();
 
   // Starts `command`. Returns when it has been executed: the calling thread,
@@ -85,8 +89,8 @@ class Supervisor final {
   class Impl;
 
  private:
-  explicit Supervisor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-  std::shared_ptr<Impl> impl_;
+  explicit Supervisor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace treekill

@@ -4,22 +4,21 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "treekill/kernel/subreaper.h"
 
 namespace treekill {
 
 using internal::Phase;
 using internal::TreeState;
 
-absl::StatusOr<std::shared_ptr<Supervisor::Impl>> Supervisor::Impl::Create(
+absl::StatusOr<std::unique_ptr<Supervisor::Impl>> Supervisor::Impl::Create(
     const SupervisorOptions& options) {
   absl::StatusOr<kernel::EventLoop> loop = kernel::EventLoop::Create();
   if (!loop.ok()) return loop.status();
-  std::shared_ptr<Impl> impl(new Impl(options, *std::move(loop)));
+  std::unique_ptr<Impl> impl(new Impl(options, *std::move(loop)));
   absl::Status placed = impl->Place();
   if (!placed.ok()) return placed;
   if (options.adopt_orphans) {
-    absl::Status adopts = kernel::BecomeSubreaper();
+    absl::Status adopts = impl->Adopt();
     if (!adopts.ok()) return adopts;
   }
   return impl;
@@ -106,11 +105,12 @@ void Supervisor::Impl::ResumeTimers(TreeState& tree) {
 
 absl::StatusOr<Supervisor> Supervisor::Create(
     const SupervisorOptions& options) {
-  absl::StatusOr<std::shared_ptr<Impl>> impl = Impl::Create(options);
+  absl::StatusOr<std::unique_ptr<Impl>> impl = Impl::Create(options);
   if (!impl.ok()) return impl.status();
   return Supervisor(*std::move(impl));
 }
 
+Supervisor::Supervisor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Supervisor::Supervisor(Supervisor&&) noexcept = default;
 Supervisor& Supervisor::operator=(Supervisor&&) noexcept = default;
 Supervisor::~Supervisor() = default;

@@ -55,6 +55,8 @@ struct TreeState {
   // Those who have been found to have left the leaf.
   std::set<pid_t> strays;
   bool awaits_orphans = false;
+  // Why orphans could not be looked for, if so.
+  absl::Status orphans_unseen;
 
   // Moments of kernel::MonotonicNow().
   absl::Duration started;
@@ -78,7 +80,7 @@ struct TreeState {
   absl::Status Kill();
 };
 
-// nullopt when the process has gone.
+// nullopt when the process is dead.
 std::optional<Member> DescribeMember(pid_t pid);
 std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids);
 
@@ -88,7 +90,7 @@ class Supervisor::Impl final {
  public:
   using TreeState = internal::TreeState;
 
-  static absl::StatusOr<std::shared_ptr<Impl>> Create(
+  static absl::StatusOr<std::unique_ptr<Impl>> Create(
       const SupervisorOptions& options);
   ~Impl();
 
@@ -109,6 +111,7 @@ class Supervisor::Impl final {
       : options_(options), loop_(std::move(loop)) {}
 
   absl::Status Place();
+  absl::Status Adopt();
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
       const std::string& name) const;
   absl::Status StartLeader(TreeState& tree, const Command& command);
@@ -132,6 +135,7 @@ class Supervisor::Impl final {
   void SetAlarm(TreeState& tree, absl::Duration moment);
   absl::Status ArmTimer();
   void ReapAdopted();
+  absl::StatusOr<bool> ReapChildren();
 
   SupervisorOptions options_;
   kernel::EventLoop loop_;
@@ -140,6 +144,9 @@ class Supervisor::Impl final {
   std::map<uint64_t, std::shared_ptr<TreeState>> trees_;
   std::set<std::pair<absl::Duration, uint64_t>> alarms_;
   uint64_t next_id_ = 1;
+  // With adopt_orphans: the children that this process had before. They are
+  // not of any tree.
+  std::set<pid_t> foreign_children_;
   const pid_t owner_ = getpid();
 };
 

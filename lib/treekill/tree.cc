@@ -67,6 +67,7 @@ absl::Status TreeState::Kill() {
   if (reaped && by_number) return absl::OkStatus();
   absl::Status killed = hold->Kill();
   if (leader_ended) return killed;
+  if (!pidfd.valid()) return killed;
   // It may have moved out of the leaf.
   absl::Status leader = kernel::SendSignal(pidfd.get(), report.leader, SIGKILL);
   if (ErrnoOf(leader) == EPERM && !by_number) leader = absl::OkStatus();
@@ -75,7 +76,7 @@ absl::Status TreeState::Kill() {
 
 std::optional<Member> DescribeMember(pid_t pid) {
   std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-  if (!stat.has_value()) return std::nullopt;
+  if (!stat.has_value() || stat->IsDead()) return std::nullopt;
   return Member{.pid = pid,
                 .parent = stat->parent,
                 .process_group = stat->process_group,
@@ -126,7 +127,9 @@ std::string Tree::leaf() const { return state_->report.leaf; }
 
 void Tree::Stop(int first_signal) {
   if (state_->supervisor == nullptr) return;
-  state_->supervisor->BeginTeardown(*state_, EndReason::kStopped, first_signal);
+  EndReason reason =
+      first_signal == SIGKILL ? EndReason::kKilled : EndReason::kStopped;
+  state_->supervisor->BeginTeardown(*state_, reason, first_signal);
 }
 
 absl::Status Tree::Kill() {
@@ -149,6 +152,10 @@ absl::Status Tree::SignalLeaderGroup(int signal) {
     if (kernel::Kill(-leader(), signal) == 0) return absl::OkStatus();
   }
   return kernel::SendSignal(state_->pidfd.get(), leader(), signal);
+}
+
+int Tree::TakeLeaderStop() {
+  return ended() ? 0 : kernel::PollChildStop(leader_pidfd());
 }
 
 absl::StatusOr<std::vector<Member>> Tree::Members() const {

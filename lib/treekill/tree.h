@@ -65,7 +65,8 @@ class Tree final {
 
   bool valid() const { return state_ != nullptr; }
 
-  // The leader's pid. It stays the leader's until the tree has ended.
+  // The leader's pid. It is free for others once the leader has ended and
+  // nothing else is alive.
   pid_t leader() const;
   // Readable when the leader has ended; see pidfd_open(2). Owned by the tree,
   // and open while this handle is.
@@ -82,16 +83,23 @@ class Tree final {
   std::string leaf() const;
 
   // Begins the teardown as TreeOptions::teardown says it, if it has not begun;
-  // with `first_signal` in place of the first step's. Does not block.
+  // with `first_signal` in place of the first step's. SIGKILL skips the steps,
+  // those under way included. Does not block.
   void Stop(int first_signal = 0);
 
-  // SIGKILL to the whole tree, now. Does not block. Any thread.
+  // SIGKILL to the whole tree, now. Does not block. Any thread. It is sent
+  // once; Stop(SIGKILL) goes on until all are dead or the drain timeout is
+  // over.
   absl::Status Kill();
 
   // Sends `signal` to the leader, or to the leader's process group where it
   // leads one. A leader that has ended is no error.
   absl::Status SignalLeader(int signal);
   absl::Status SignalLeaderGroup(int signal);
+
+  // The signal by which the leader has been stopped since this was last asked,
+  // such as SIGTSTP; 0 when it has not.
+  int TakeLeaderStop();
 
   // Who is alive now. A moment's picture.
   absl::StatusOr<std::vector<Member>> Members() const;

@@ -74,15 +74,17 @@ class CgroupLeaf final : public Hold {
                                             absl::StrCat("/", name_, "/"));
   }
 
-  absl::StatusOr<SignalRound> Signal(int signal, pid_t only_group) override {
-    // A frozen member would sleep through the whole grace period.
-    absl::Status thawed = leaf_.Thaw();
-    if (!thawed.ok()) return thawed;
+  SignalRound Signal(int signal, pid_t only_group) override {
     SignalRound round;
+    // A frozen member would sleep through the whole grace period.
+    round.error = leaf_.Thaw();
     std::unordered_set<pid_t> done;
     for (int pass = 0; pass < kMaxSignalPasses; ++pass) {
       absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
-      if (!members.ok()) return members.status();
+      if (!members.ok()) {
+        round.error.Update(members.status());
+        break;
+      }
       bool any_new = false;
       for (pid_t pid : members->pids) {
         if (!done.insert(pid).second) continue;
@@ -90,8 +92,7 @@ class CgroupLeaf final : public Hold {
         if (only_group != 0 && kernel::ProcessGroupOf(pid) != only_group) {
           continue;
         }
-        absl::Status sent = SignalMember(pid, *members, signal, &round);
-        if (!sent.ok()) return sent;
+        SignalMember(pid, *members, signal, &round);
       }
       if (!any_new) break;
     }
@@ -106,7 +107,7 @@ class CgroupLeaf final : public Hold {
     absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
     if (members.ok()) {
       for (pid_t pid : members->pids) {
-        (void)SignalMember(pid, *members, SIGKILL, &ignored);
+        SignalMember(pid, *members, SIGKILL, &ignored);
       }
     }
     return status;
@@ -123,22 +124,26 @@ class CgroupLeaf final : public Hold {
 
   // By a pidfd that is known to be a member's, so that a pid which was reused
   // since the list was read is not hit.
-  absl::Status SignalMember(pid_t pid, const kernel::CgroupMembers& members,
-                            int signal, SignalRound* round) {
+  void SignalMember(pid_t pid, const kernel::CgroupMembers& members, int signal,
+                    SignalRound* round) const {
     absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
-    if (absl::IsNotFound(pidfd.status())) return absl::OkStatus();
-    if (!pidfd.ok()) return pidfd.status();
-    if (!IsMember(pid, pidfd->get(), members)) return absl::OkStatus();
+    if (!pidfd.ok()) {
+      if (!absl::IsNotFound(pidfd.status())) {
+        round->error.Update(pidfd.status());
+      }
+      return;
+    }
+    if (!IsMember(pid, pidfd->get(), members)) return;
     absl::Status sent = kernel::SendSignal(pidfd->get(), pid, signal);
     if (sent.ok() && signal != SIGKILL) {
       sent = kernel::SendSignal(pidfd->get(), pid, SIGCONT);
     }
-    if (kernel::StatusErrno(sent) == EPERM) {
-      ++round->refused;
-      return absl::OkStatus();
+    if (sent.ok()) {
+      ++round->signalled;
+      if (pid == leader_) round->leader_signalled = true;
+    } else if (kernel::StatusErrno(sent) != EPERM) {
+      round->error.Update(sent);
     }
-    if (pid == leader_ && sent.ok()) round->leader_signalled = true;
-    return sent;
   }
 
   bool IsMember(pid_t pid, int pidfd,

@@ -18,8 +18,11 @@ namespace treekill::containment {
 // What a round of signals came to.
 struct SignalRound {
   bool leader_signalled = false;
-  // Members that the kernel did not let us signal (EPERM: another uid).
-  int refused = 0;
+  // How many got it. Those that the kernel does not let us signal (EPERM:
+  // another uid) do not count, and are no error.
+  int signalled = 0;
+  // The first thing that went wrong; the others were signalled all the same.
+  absl::Status error;
 };
 
 // Holds one tree. Used by one thread at a time. Nothing here blocks for longer
@@ -62,13 +65,13 @@ class Hold {
   // Sends `signal` to every member, and SIGCONT so that stopped ones see it;
   // with `only_group` not 0, to those of that process group. Members that are
   // born meanwhile are sent it too, as far as that ends.
-  virtual absl::StatusOr<SignalRound> Signal(int signal, pid_t only_group) = 0;
+  virtual SignalRound Signal(int signal, pid_t only_group) = 0;
 
   // SIGKILL to every member. Returns before they are dead; may be repeated.
   virtual absl::Status Kill() = 0;
 
-  // Removes what the hold has made. kUnavailable while it is busy. After OK
-  // the hold is of no more use.
+  // Removes what the hold has made. kernel::IsBusy() while a member is not
+  // quite gone. After OK the hold is of no more use.
   virtual absl::Status Remove() { return absl::OkStatus(); }
 };
 

@@ -31,11 +31,14 @@ class ProcessHold final : public Hold {
 
   bool Contains(pid_t pid) const override { return pid == pid_; }
 
-  absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
-    absl::Status status = kernel::SendSignal(pidfd_, pid_, signal);
-    if (status.ok()) status = kernel::SendSignal(pidfd_, pid_, SIGCONT);
-    if (!status.ok()) return status;
-    return SignalRound{.leader_signalled = true};
+  SignalRound Signal(int signal, pid_t) override {
+    SignalRound round;
+    round.error = kernel::SendSignal(pidfd_, pid_, signal);
+    if (!round.error.ok()) return round;
+    round.error = kernel::SendSignal(pidfd_, pid_, SIGCONT);
+    round.leader_signalled = true;
+    round.signalled = 1;
+    return round;
   }
 
   absl::Status Kill() override {

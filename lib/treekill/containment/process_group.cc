@@ -42,28 +42,21 @@ class ProcessGroupHold final : public Hold {
     return kernel::ProcessGroupOf(pid) == group_;
   }
 
-  absl::StatusOr<SignalRound> Signal(int signal, pid_t) override {
+  SignalRound Signal(int signal, pid_t) override {
     SignalRound round;
-    absl::Status status = SendToGroup(signal, &round);
-    if (status.ok()) status = SendToGroup(SIGCONT, &round);
-    if (!status.ok()) return status;
+    round.error = SendToGroup(signal);
+    if (!round.error.ok()) return round;
+    round.error = SendToGroup(SIGCONT);
     round.leader_signalled = true;
+    round.signalled = 1;
     return round;
   }
 
-  absl::Status Kill() override {
-    SignalRound ignored;
-    return SendToGroup(SIGKILL, &ignored);
-  }
+  absl::Status Kill() override { return SendToGroup(SIGKILL); }
 
  private:
-  absl::Status SendToGroup(int signal, SignalRound* round) {
+  absl::Status SendToGroup(int signal) {
     if (group_ == 0 || kernel::Kill(-group_, signal) == 0 || errno == ESRCH) {
-      return absl::OkStatus();
-    }
-    // Not one of them could be signalled.
-    if (errno == EPERM) {
-      round->refused = 1;
       return absl::OkStatus();
     }
     return kernel::ErrnoStatus(

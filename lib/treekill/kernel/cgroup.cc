@@ -135,6 +135,7 @@ absl::Status LeaveNothing(int, const std::string&) { return absl::OkStatus(); }
 
 absl::Status ReadMembers(int directory, const std::string& shown,
                          CgroupMembers* members) {
+  members->cgroup_ids.insert(InodeOf(directory));
   absl::StatusOr<std::string> text =
       ReadFile(directory, "cgroup.procs", absl::StrCat(shown, "/cgroup.procs"));
   if (!text.ok()) {
@@ -143,7 +144,6 @@ absl::Status ReadMembers(int directory, const std::string& shown,
     if (MeansRemoved(error) || error == EOPNOTSUPP) return absl::OkStatus();
     return text.status();
   }
-  members->cgroup_ids.insert(InodeOf(directory));
   for (absl::string_view line :
        absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
     pid_t pid = 0;
@@ -152,18 +152,13 @@ absl::Status ReadMembers(int directory, const std::string& shown,
   return absl::OkStatus();
 }
 
-// EBUSY and ENOTEMPTY say that a member or a nested cgroup is still there, or
-// not quite gone yet.
 absl::Status Rmdir(int parent, const std::string& name,
                    const std::string& shown) {
   if (Rmdirat(parent, name.c_str()) == 0 || MeansRemoved(errno)) {
     return absl::OkStatus();
   }
-  int error = errno;
-  absl::Status status =
-      ErrnoStatus(error, "rmdir", absl::StrCat("cannot remove cgroup ", shown));
-  if (error != EBUSY && error != ENOTEMPTY) return status;
-  return absl::UnavailableError(status.message());
+  return ErrnoStatus(errno, "rmdir",
+                     absl::StrCat("cannot remove cgroup ", shown));
 }
 
 }  // namespace
@@ -234,13 +229,18 @@ absl::Status Cgroup::RemoveBelow() const {
 absl::Status Cgroup::RemoveChild(const Cgroup& child,
                                  const std::string& name) const {
   absl::Status status = Rmdir(fd(), name, child.path());
-  if (!absl::IsUnavailable(status)) return status;
+  if (!IsBusy(status)) return status;
   absl::Status below = child.RemoveBelow();
   if (!below.ok()) return below;
   return Rmdir(fd(), name, child.path());
 }
 
 uint64_t Cgroup::id() const { return InodeOf(fd()); }
+
+bool IsBusy(const absl::Status& status) {
+  int error = StatusErrno(status);
+  return error == EBUSY || error == ENOTEMPTY;
+}
 
 absl::Status WriteKill(int kill_fd, const std::string& shown) {
   if (Write(kill_fd, "1", 1, "cgroup.kill") >= 0 || MeansRemoved(errno)) {

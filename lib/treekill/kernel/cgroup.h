@@ -52,8 +52,8 @@ class Cgroup final {
 
   // Removes the child `name`, and first all that is below it if need be, bottom
   // up; a nested directory that is closed by its mode is opened if it is ours.
-  // OK when it has gone already; kUnavailable while it is busy: a member is
-  // not quite gone, try again later.
+  // OK when it has gone already; IsBusy() while a member is not quite gone: try
+  // again later.
   absl::Status RemoveChild(const Cgroup& child, const std::string& name) const;
 
   // The inode of the directory, which is the cgroup's id; 0 when it cannot be
@@ -71,6 +71,10 @@ class Cgroup final {
   UniqueFd directory_;
   std::string path_;
 };
+
+// Does `status` say that a member or a nested cgroup is still there (EBUSY,
+// ENOTEMPTY)?
+bool IsBusy(const absl::Status& status);
 
 // Writes "1" to an open cgroup.kill: SIGKILL to every member and all below,
 // whatever its uid, frozen or stopped or not. Returns before they are dead. OK

@@ -142,13 +142,13 @@ void RunChild(const ChildPlan& plan, ChildFailure* failure) {
   int error = 0;
   if (plan.new_process_group && syscall(SYS_setpgid, 0, 0) < 0) {
     stage = ChildStage::kProcessGroup;
-  } else if (!SetLimits(plan)) {
-    stage = ChildStage::kLimits;
   } else if (!MoveDescriptors(plan)) {
     stage = ChildStage::kDescriptors;
   } else if (plan.working_directory != nullptr &&
              syscall(SYS_chdir, plan.working_directory) < 0) {
     stage = ChildStage::kWorkingDirectory;
+  } else if (!SetLimits(plan)) {
+    stage = ChildStage::kLimits;
   } else if (!ResetSignals(plan)) {
     stage = ChildStage::kSignals;
   } else {

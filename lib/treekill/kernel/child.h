@@ -32,9 +32,6 @@ struct ChildPlan {
   // setpgid(0, 0).
   bool new_process_group = false;
 
-  const ChildLimit* limits = nullptr;
-  int limit_count = 0;
-
   // Sorted by `to`, no `to` twice. The `from` of each may be overwritten.
   FdMove* fds = nullptr;
   int fd_count = 0;
@@ -43,6 +40,10 @@ struct ChildPlan {
 
   // chdir(2); nullptr stays.
   const char* working_directory = nullptr;
+
+  // After the descriptors, so that RLIMIT_NOFILE binds the command only.
+  const ChildLimit* limits = nullptr;
+  int limit_count = 0;
 
   // Signals that stay ignored if they are now; every other gets its default
   // disposition. The mask is emptied last.
@@ -60,9 +61,9 @@ struct ChildPlan {
 enum class ChildStage : int {
   kNone,
   kProcessGroup,
-  kLimits,
   kDescriptors,
   kWorkingDirectory,
+  kLimits,
   kSignals,
   kExec,
 };

@@ -104,6 +104,8 @@ std::string HintFor(int error) {
              "have in common must be writable";
     case EBUSY:
       return "the cgroup has controllers enabled for its children";
+    case EOPNOTSUPP:
+      return "the cgroup is threaded, or below one that is";
     case EAGAIN:
       return "a limit on the number of processes is reached (ulimit -u, "
              "pids.max)";
@@ -142,10 +144,15 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
   if (pid < 0) {
     int error = static_cast<int>(-pid);
     return WithHint(ErrnoStatus(error, "clone3", "no new process"),
-                    HintFor(error));
+                    cgroup_fd >= 0 ? HintFor(error) : "");
   }
   child.pid = static_cast<pid_t>(pid);
-  child.pidfd.reset(AboveStandardStreams(pidfd));
+  child.pidfd.reset(pidfd);
+  if (pidfd <= STDERR_FILENO) {
+    // A low number is bad; to lose hold of the child would be worse.
+    int moved = fcntl(pidfd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (moved >= 0) child.pidfd.reset(moved);
+  }
   if (child.failure.stage != ChildStage::kNone) {
     absl::Status reaped = ReapChild(child.pidfd.get());
     if (!reaped.ok()) return reaped;

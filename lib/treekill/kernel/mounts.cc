@@ -80,6 +80,7 @@ std::string DirectoryOfCgroup(const CgroupMount& mount,
     if (!below.empty() && below[0] != '/') return "";
   }
   if (below == "/") below = "";
+  if (below == "/.." || absl::StartsWith(below, "/../")) return "";
   return absl::StrCat(mount.mount_point, below);
 }
 

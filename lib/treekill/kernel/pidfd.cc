@@ -13,10 +13,6 @@
 namespace treekill::kernel {
 namespace {
 
-#ifndef P_PIDFD
-constexpr int P_PIDFD = 3;
-#endif
-
 // include/uapi/linux/pidfd.h of Linux 6.13; Debian 12's headers are older.
 struct PidfdInfo {
   uint64_t mask;
@@ -95,6 +91,12 @@ absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap) {
   ChildEnd end = FromSiginfo(info);
   end.usage = usage;
   return end;
+}
+
+int PollChildStop(int pidfd) {
+  siginfo_t info{};
+  if (Waitid(P_PIDFD, pidfd, &info, WSTOPPED | WNOHANG) < 0) return 0;
+  return info.si_pid == 0 ? 0 : info.si_status;
 }
 
 absl::Status ReapChild(int pidfd) {

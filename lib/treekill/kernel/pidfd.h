@@ -38,6 +38,10 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal);
 // the kernel (before 6.15) has not kept the status on the pidfd.
 absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap);
 
+// The signal by which the child has been stopped since this was last asked; 0
+// when it has not.
+int PollChildStop(int pidfd);
+
 // Waits until the child has ended and reaps it.
 absl::Status ReapChild(int pidfd);
 

@@ -63,6 +63,12 @@ std::string ReadWaitChannel(pid_t pid) {
 }
 
 absl::StatusOr<std::vector<pid_t>> ListProcesses() {
+  std::optional<ProcessStat> self = ReadProcessStat(0);
+  if (!self.has_value() || self->pid != getpid()) {
+    return absl::FailedPreconditionError(
+        "/proc is missing or shows another PID namespace; mount it: mount -t "
+        "proc proc /proc");
+  }
   std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
   if (directory == nullptr) {
     return ErrnoStatus(errno, "open", "cannot open /proc");

@@ -35,7 +35,7 @@ struct ProcessStat {
 // Parses the text of /proc/PID/stat; nullopt when it is not one.
 std::optional<ProcessStat> ParseProcessStat(const std::string& text);
 
-// nullopt when the process has gone.
+// Of a process, 0: this one. nullopt when it has gone.
 std::optional<ProcessStat> ReadProcessStat(pid_t pid);
 
 // getpgid(2); -1 when the process has gone.
@@ -45,7 +45,8 @@ pid_t ProcessGroupOf(pid_t pid);
 // had (not ours, running, gone).
 std::string ReadWaitChannel(pid_t pid);
 
-// Every process visible in /proc, threads not counted.
+// Every process visible in /proc, threads not counted. kFailedPrecondition when
+// /proc is not that of our PID namespace.
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
 // Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"

@@ -19,19 +19,28 @@ void SetMask(SignalSet mask, SignalSet* old) {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, old, sizeof(mask));
 }
 
+// absl::SimpleAtoi() alone takes signs and spaces too.
+std::optional<int> ParseDigits(absl::string_view text) {
+  int number = 0;
+  if (text.find_first_not_of("0123456789") != absl::string_view::npos ||
+      !absl::SimpleAtoi(text, &number)) {
+    return std::nullopt;
+  }
+  return number;
+}
+
 // "RTMIN", "RTMIN+3", "RTMAX-1".
 std::optional<int> ParseRealTimeSignal(absl::string_view name) {
   bool from_min = absl::ConsumePrefix(&name, "RTMIN");
   if (!from_min && !absl::ConsumePrefix(&name, "RTMAX")) return std::nullopt;
   int base = from_min ? SIGRTMIN : SIGRTMAX;
   if (name.empty()) return base;
-  int offset = 0;
-  if (name[0] != (from_min ? '+' : '-') ||
-      !absl::SimpleAtoi(name.substr(1), &offset) || offset < 0 ||
-      offset > SIGRTMAX - SIGRTMIN) {
+  std::optional<int> offset = ParseDigits(name.substr(1));
+  if (name[0] != (from_min ? '+' : '-') || !offset.has_value() ||
+      *offset > SIGRTMAX - SIGRTMIN) {
     return std::nullopt;
   }
-  return from_min ? base + offset : base - offset;
+  return from_min ? base + *offset : base - *offset;
 }
 
 }  // namespace
@@ -43,14 +52,16 @@ ScopedBlockAllSignals::ScopedBlockAllSignals() {
 ScopedBlockAllSignals::~ScopedBlockAllSignals() { SetMask(saved_, nullptr); }
 
 std::optional<int> ParseSignal(const std::string& text) {
-  int number = 0;
-  if (absl::SimpleAtoi(text, &number)) {
-    if (number < 1 || number > kLastSignal) return std::nullopt;
+  if (std::optional<int> number = ParseDigits(text)) {
+    if (*number < 1 || *number > kLastSignal) return std::nullopt;
     return number;
   }
   std::string upper = absl::AsciiStrToUpper(text);
   absl::string_view name = upper;
   absl::ConsumePrefix(&name, "SIG");
+  if (name == "IO") return SIGIO;
+  if (name == "IOT") return SIGIOT;
+  if (name == "CLD") return SIGCHLD;
   for (int signal = 1; signal < SIGRTMIN; ++signal) {
     const char* known = sigabbrev_np(signal);
     if (known != nullptr && name == known) return signal;

@@ -20,16 +20,21 @@ absl::Status BecomeSubreaper() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> ReapOrphans(const std::function<bool(pid_t)>& keep) {
+absl::StatusOr<Reaped> ReapOrphans(const std::function<bool(pid_t)>& keep) {
   constexpr int kOptions = WEXITED | WNOHANG | __WALL;
+  Reaped reaped;
   while (true) {
     siginfo_t info{};
     if (Waitid(P_ALL, 0, &info, kOptions | WNOWAIT) < 0) {
-      if (errno == ECHILD) return false;
+      if (errno == ECHILD) return reaped;
       return ErrnoStatus(errno, "waitid", "cannot reap orphans");
     }
     // A dead child that is kept hides those behind it until it is reaped.
-    if (info.si_pid == 0 || keep(info.si_pid)) return true;
+    if (info.si_pid == 0 || keep(info.si_pid)) {
+      reaped.any_left = true;
+      return reaped;
+    }
+    reaped.pids.push_back(info.si_pid);
     Waitid(P_PID, info.si_pid, &info, kOptions);
   }
 }

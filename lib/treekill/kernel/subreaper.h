@@ -15,9 +15,14 @@ namespace treekill::kernel {
 
 absl::Status BecomeSubreaper();
 
-// Reaps the dead children for which `keep` is false. Returns whether there are
-// any children left, alive or kept. Never blocks.
-absl::StatusOr<bool> ReapOrphans(const std::function<bool(pid_t)>& keep);
+struct Reaped {
+  std::vector<pid_t> pids;
+  // There are other children, alive or kept.
+  bool any_left = false;
+};
+
+// Reaps the dead children for which `keep` is false. Never blocks.
+absl::StatusOr<Reaped> ReapOrphans(const std::function<bool(pid_t)>& keep);
 
 // The live children of this process, adopted ones included.
 absl::StatusOr<std::vector<pid_t>> ListLiveChildren();

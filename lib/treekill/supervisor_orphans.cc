@@ -1,0 +1,78 @@
+// SupervisorOptions::adopt_orphans: the processes that have moved out of their
+// leaf come back as orphans, and are found here.
+#include <csignal>
+
+#include "treekill/kernel/subreaper.h"
+#include "treekill/kernel/syscalls.h"
+#include "treekill/supervisor_impl.h"
+
+namespace treekill {
+
+using internal::TreeState;
+
+// A program that was execed in the place of a shell keeps the shell's children.
+absl::Status Supervisor::Impl::Adopt() {
+  absl::StatusOr<bool> any = ReapChildren();
+  if (!any.ok()) return any.status();
+  if (*any) {
+    absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
+    if (!children.ok()) return children.status();
+    foreign_children_.insert(children->begin(), children->end());
+  }
+  return kernel::BecomeSubreaper();
+}
+
+void Supervisor::Impl::ReapAdopted() {
+  (void)ReapChildren();
+  // The end of an orphan is no event of its tree.
+  std::vector<std::shared_ptr<TreeState>> waiting;
+  for (const auto& [id, tree] : trees_) {
+    if (tree->awaits_orphans) waiting.push_back(tree);
+  }
+  for (const std::shared_ptr<TreeState>& tree : waiting) TryFinish(*tree);
+}
+
+// Returns whether there are children left. Those that are reaped here lose
+// their pids, and must not be signalled any more.
+absl::StatusOr<bool> Supervisor::Impl::ReapChildren() {
+  absl::StatusOr<kernel::Reaped> reaped = kernel::ReapOrphans([&](pid_t pid) {
+    for (const auto& [id, tree] : trees_) {
+      if (tree->report.leader == pid && !tree->reaped) return true;
+    }
+    return false;
+  });
+  if (!reaped.ok()) return reaped.status();
+  for (pid_t pid : reaped->pids) {
+    foreign_children_.erase(pid);
+    for (const auto& [id, tree] : trees_) tree->strays.erase(pid);
+  }
+  return reaped->any_left;
+}
+
+// The children that are left when no tree is: orphans that have moved out of
+// the leaf, and members that are dying and do not count as live any more.
+bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
+  absl::StatusOr<bool> left = ReapChildren();
+  if (!left.ok()) tree.report.errors.push_back(left.status());
+  if (!left.ok() || !*left) return true;
+  absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
+  if (children.ok()) {
+    bool gone = true;
+    for (pid_t pid : *children) {
+      if (foreign_children_.count(pid) > 0) continue;
+      gone = false;
+      if (tree.hold->Contains(pid)) continue;
+      if (tree.strays.insert(pid).second) {
+        ++tree.report.strays_killed;
+        tree.report.killed = true;
+        kernel::Kill(pid, SIGKILL);
+      }
+    }
+    if (gone) return true;
+  }
+  tree.awaits_orphans = true;
+  tree.orphans_unseen = children.status();
+  return false;
+}
+
+}  // namespace treekill

@@ -1,0 +1,282 @@
+// treekill typed into an interactive shell in a real terminal.
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "tests/cli/pty.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::rig {
+namespace {
+
+using ::testing::IsEmpty;
+
+class TerminalTest : public CliTest {
+ protected:
+  // What is typed is echoed, so a command's own text goes into a file.
+  void Script(const std::string& name, const std::string& text) {
+    WriteAll(File(name), text);
+  }
+
+  bool Exists(const std::string& name) {
+    return access(File(name).c_str(), F_OK) == 0;
+  }
+
+  bool Comes(const std::string& name) {
+    return Eventually([&] { return Exists(name); });
+  }
+};
+
+TEST_F(TerminalTest, CommandInTheForegroundReadsALine) {
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -- bash -c 'printf as\"\"k:; read x; echo got:$x'");
+  shell.Expect("ask:");
+  shell.Line("hello");
+  shell.Expect("got:hello");
+  EXPECT_EQ(shell.Prompt(), 0);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+TEST_F(TerminalTest, CtrlCReachesTheCommandOnce) {
+  Script("count.sh",
+         "trap 'echo x >>count' INT\n"
+         "echo ready\n"
+         "while [ ! -e done ]; do sleep 0.02; done\n"
+         "exit 5\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -- bash count.sh");
+  shell.Expect("ready");
+  for (size_t presses = 1; presses <= 5; ++presses) {
+    shell.Type(kCtrlC);
+    EXPECT_TRUE(
+        Eventually([&] { return Read("count").size() / 2 >= presses; }));
+    absl::SleepFor(absl::Milliseconds(50));
+  }
+  WriteAll(File("done"), "");
+  EXPECT_EQ(shell.Prompt(), 5);
+  EXPECT_EQ(Read("count"), "x\nx\nx\nx\nx\n");
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+TEST_F(TerminalTest, CtrlCEndsACommandThatDiesOfIt) {
+  Script("sleep.sh", "setsid sleep 600 & echo ready; exec sleep 600\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -- bash sleep.sh");
+  shell.Expect("ready");
+  shell.Type(kCtrlC);
+  EXPECT_EQ(shell.Prompt(), 130);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+TEST_F(TerminalTest, CtrlBackslashEndsACommandThatDiesOfIt) {
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -- sleep 600");
+  // Not before it runs: bash ignores SIGQUIT.
+  EXPECT_TRUE(Eventually([&] {
+    std::vector<pid_t> pids = shell.Others(cookie());
+    return std::any_of(pids.begin(), pids.end(), [](pid_t pid) {
+      std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+      return stat.has_value() && stat->comm == "sleep";
+    });
+  }));
+  shell.Type(kCtrlBackslash);
+  EXPECT_EQ(shell.Prompt(), 131);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+// A shell goes on with a loop unless what it waited for died of the signal.
+TEST_F(TerminalTest, CtrlCEndsALoopOfTheShell) {
+  Script("sleep.sh", "echo ready; exec sleep 600\n");
+  Shell shell(directory(), environment());
+  shell.Line("for i in 1 2 3; do treekill run bash sleep.sh; touch next; done");
+  shell.Expect("ready");
+  shell.Type(kCtrlC);
+  EXPECT_EQ(shell.Prompt(), 130);
+  EXPECT_FALSE(Exists("next"));
+}
+
+TEST_F(TerminalTest, CtrlZStopsAndFgContinues) {
+  Script("echo.sh", "echo ready; while read x; do echo got:$x; done\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -- bash echo.sh");
+  shell.Expect("ready");
+  for (const char* word : {"one", "two"}) {
+    shell.Type(kCtrlZ);
+    shell.Expect("Stopped");
+    EXPECT_EQ(shell.Prompt(), 148);
+    for (pid_t pid : shell.Others(cookie())) {
+      std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+      EXPECT_TRUE(stat.has_value() && stat->state == 'T') << pid;
+    }
+    shell.Line("fg");
+    shell.Line(word);
+    shell.Expect(std::string("got:") + word);
+  }
+  shell.Type(kCtrlD);
+  EXPECT_EQ(shell.Prompt(), 0);
+}
+
+TEST_F(TerminalTest, StoppedJobGoesOnInTheBackground) {
+  Script("wait.sh",
+         "echo ready\n"
+         "while [ ! -e done ]; do sleep 0.02; done\n"
+         "exit 6\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -- bash wait.sh");
+  shell.Expect("ready");
+  shell.Type(kCtrlZ);
+  EXPECT_EQ(shell.Prompt(), 148);
+  EXPECT_EQ(shell.Run("bg"), 0);
+  WriteAll(File("done"), "");
+  EXPECT_EQ(shell.Run("wait %1"), 6);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+  shell.Line("echo al\"\"ive");
+  shell.Expect("alive");
+}
+
+TEST_F(TerminalTest, TimersPauseWhileStopped) {
+  Script("read.sh", "echo ready; read x; exit 7\n");
+  Shell shell(directory(), environment());
+  for (bool answers : {true, false}) {
+    shell.Line("treekill run --timeout=4s -- bash read.sh");
+    shell.Expect("ready");
+    shell.Type(kCtrlZ);
+    EXPECT_EQ(shell.Prompt(), 148);
+    absl::SleepFor(absl::Seconds(5));
+    shell.Line("fg");
+    if (answers) shell.Line("");
+    EXPECT_EQ(shell.Prompt(), answers ? 7 : 124);
+    EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+  }
+}
+
+TEST_F(TerminalTest, TimeoutInTheForegroundEndsEveryone) {
+  Script("sleep.sh", "setsid sleep 600 & sleep 600 & wait\n");
+  Shell shell(directory(), environment());
+  EXPECT_EQ(shell.Run("treekill run --timeout=0.5 -- bash sleep.sh"), 124);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+constexpr char kInner[] =
+    "PS1='inn''er> ' treekill run -- bash --norc --noprofile -i";
+
+TEST_F(TerminalTest, InnerShellHasTheTerminalAndGivesItBack) {
+  Script("sleep.sh", "echo ready; exec sleep 600\n");
+  Shell shell(directory(), environment());
+  for (const auto& [word, status] :
+       {std::pair("exit 5", 5), std::pair("kill -9 $$", 137)}) {
+    shell.Line(kInner);
+    shell.Expect("inner> ");
+    shell.Line("bash sleep.sh");
+    shell.Expect("ready");
+    shell.Type(kCtrlC);
+    shell.Expect("inner> ");
+    shell.Line("echo al\"\"ive");
+    shell.Expect("alive");
+    shell.Line(word);
+    EXPECT_EQ(shell.Prompt(), status);
+    EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+    shell.Line("read x; echo got:$x");
+    shell.Line("hello");
+    shell.Expect("got:hello");
+    EXPECT_EQ(shell.Prompt(), 0);
+  }
+}
+
+// A shell without job control does not take the terminal back by itself.
+TEST_F(TerminalTest, ScriptCanReadAfterAnInnerShellWasKilled) {
+  Script("outer.sh",
+         std::string(kInner) + "\necho inner:$?; read x; echo got:$x\n");
+  Shell shell(directory(), environment());
+  for (const auto& [word, end] :
+       {std::pair("exit 5", "inner:5"), std::pair("kill -9 $$", "inner:137")}) {
+    shell.Line("bash outer.sh");
+    shell.Expect("inner> ");
+    shell.Line(word);
+    shell.Expect(end);
+    shell.Line("hello");
+    shell.Expect("got:hello");
+    EXPECT_EQ(shell.Prompt(), 0);
+  }
+}
+
+TEST_F(TerminalTest, HangUpEndsTheTree) {
+  Script("deaf.sh",
+         "trap '' HUP INT TERM\n"
+         "setsid sleep 600 &\n"
+         "touch ready\n"
+         "sleep 600 & wait\n");
+  for (const char* line : {"treekill run -k 0.5 bash deaf.sh",
+                           "treekill run -k 0.5 bash deaf.sh &",
+                           "exec treekill run -k 0.5 bash deaf.sh"}) {
+    SCOPED_TRACE(line);
+    unlink(File("ready").c_str());
+    Shell shell(directory(), environment());
+    shell.Line(line);
+    ASSERT_TRUE(Comes("ready"));
+    shell.HangUp();
+    EXPECT_TRUE(Eventually([&] { return shell.Others(cookie()).empty(); }));
+  }
+}
+
+TEST_F(TerminalTest, HangUpEndsAStoppedTree) {
+  Script("sleep.sh", "setsid sleep 600 & echo ready; sleep 600\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run -k 0.5 bash sleep.sh");
+  shell.Expect("ready");
+  shell.Type(kCtrlZ);
+  EXPECT_EQ(shell.Prompt(), 148);
+  shell.HangUp();
+  EXPECT_TRUE(Eventually([&] { return shell.Others(cookie()).empty(); }));
+}
+
+TEST_F(TerminalTest, CtrlCAtTheShellDoesNotReachTheBackground) {
+  Script("count.sh",
+         "trap 'echo x >>count' INT\n"
+         "trap 'exit 8' TERM\n"
+         "touch ready\n"
+         "while :; do sleep 0.02; done\n");
+  Shell shell(directory(), environment());
+  EXPECT_EQ(shell.Run("treekill run -- bash count.sh &"), 0);
+  ASSERT_TRUE(Comes("ready"));
+  shell.Type(kCtrlC);
+  EXPECT_EQ(shell.Prompt(), 130);
+  shell.Line("jobs");
+  shell.Expect("Running");
+  shell.Prompt();
+  EXPECT_FALSE(Exists("count"));
+  shell.Run("kill %1");
+  EXPECT_EQ(shell.Run("wait $!"), 8);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+TEST_F(TerminalTest, PipelineOfJobsEndsByCtrlC) {
+  Script("sleep.sh", "echo ready; exec sleep 600\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run bash sleep.sh | treekill run cat");
+  shell.Expect("ready");
+  shell.Type(kCtrlC);
+  EXPECT_EQ(shell.Prompt(), 130);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+TEST_F(TerminalTest, TostopDoesNotHangTreekill) {
+  Script("quiet.sh", "exit 3\n");
+  Script("loud.sh", "echo loud; exit 3\n");
+  Shell shell(directory(), environment());
+  EXPECT_EQ(shell.Run("stty tostop"), 0);
+  shell.Run("treekill run -v -- bash quiet.sh &");
+  EXPECT_EQ(shell.Run("wait $!"), 3);
+  // The command is stopped at its write, as it would be without treekill.
+  shell.Run("treekill run -v --timeout=1s -- bash loud.sh &");
+  EXPECT_EQ(shell.Run("wait $!"), 124);
+  shell.Run("treekill run -- bash loud.sh &");
+  shell.Run("kill $!");
+  EXPECT_EQ(shell.Run("wait $!"), 143);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
+}  // namespace
+}  // namespace treekill::rig
