@@ -167,6 +167,8 @@ class Run final {
           tree_.Stop(received.signal);
         } else if (!IsEcho(received)) {
           tree_.Stop(SIGKILL);
+        } else if (!command_has_it) {
+          PassOn(received.signal);
         }
         return;
       case SIGINT:
@@ -254,7 +256,7 @@ class Run final {
           std::string(1, member.state),
           member.wait_channel.empty() ? "" : " in ", member.wait_channel));
     }
-    if (!report.drained && report.survivors.empty()) {
+    if (!report.drained && report.survivors.empty() && report.errors.empty()) {
       Message(absl::StrCat("it is not known whether something of the command ",
                            "is alive; its leader was pid ", report.leader));
     }

@@ -82,6 +82,10 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
       line->directory = value;
       return absl::OkStatus();
     case kReport:
+      if (value.empty()) {
+        return absl::InvalidArgumentError(
+            "invalid --report '': it takes a file or fd:N");
+      }
       line->report = value;
       return absl::OkStatus();
     case 'v':
@@ -139,9 +143,9 @@ const char kRunHelp[] =
     "\n"
     "DUR is as in timeout(1) and systemd.time(7): 1.5, 10s, 2m, 500ms,\n"
     "1min 30s. Exit status: COMMAND's own; 128+N when signal N ended it, 124\n"
-    "when it timed out (137 when SIGKILL had to end it), 125 when treekill\n"
-    "itself failed, 126 when COMMAND cannot be executed, 127 when it is not\n"
-    "found, 122 when something of it survives SIGKILL.\n";
+    "when it timed out (137 when SIGKILL had to end COMMAND itself), 125 when\n"
+    "treekill itself failed, 126 when COMMAND cannot be executed, 127 when it\n"
+    "is not found, 122 when something of it survives SIGKILL.\n";
 
 absl::StatusOr<RunCommandLine> ParseRunCommandLine(int argc, char** argv) {
   RunCommandLine line;

@@ -7,6 +7,8 @@
 
 #include <csignal>
 
+#include "treekill/kernel/signals.h"
+
 namespace treekill::cli {
 namespace {
 
@@ -33,9 +35,7 @@ sigset_t SetOf(int signal) {
 }  // namespace
 
 Signals::Signals() {
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, nullptr);
+  kernel::BlockAllSignals();
   // Ignored, the kernel would reap the command before we can.
   SetDefault(SIGCHLD, 0);
   sigset_t wanted;

@@ -55,6 +55,12 @@ void NoteEnd(TreeState& tree, const kernel::ChildEnd& end) {
   tree.report.max_rss_kib = end.usage.ru_maxrss;
 }
 
+// To whom the steps' signals are confined; 0: to nobody.
+pid_t GroupToSignal(const TreeState& tree) {
+  if (tree.options.teardown.kill_mode != KillMode::kProcessGroup) return 0;
+  return tree.options.new_process_group ? tree.report.leader : getpgrp();
+}
+
 // One line for each thing that goes wrong, however often it does.
 void NoteError(TreeState& tree, const absl::Status& error) {
   std::vector<absl::Status>& errors = tree.report.errors;
@@ -92,6 +98,8 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
         "a supervisor that adopts orphans holds one tree at a time: whose an "
         "orphan is could not be told");
   }
+  absl::Status reserved = FillReserve();
+  if (!reserved.ok()) return reserved;
   auto tree = std::make_shared<TreeState>();
   tree->id = next_id_++;
   tree->supervisor = this;
@@ -191,6 +199,7 @@ absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
 }
 
 void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
+  reserve_.clear();
   // That it has ended, epoll has said. Its status cannot be had as long as
   // somebody traces it: ReapLeader() asks again.
   absl::StatusOr<std::optional<kernel::ChildEnd>> end =
@@ -228,9 +237,10 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
       if (TryFinish(tree)) return;
       if (now >= tree.grace_end) {
         StartStep(tree, tree.step + 1);
-      } else {
-        AskLater(tree);
+        return;
       }
+      SignalLatecomers(tree);
+      AskLater(tree);
       return;
     case Phase::kDrain:
       if (TryFinish(tree)) return;
@@ -259,6 +269,7 @@ void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
     return;
   }
   tree.paused.reset();
+  reserve_.clear();
   tree.report.reason = reason;
   if (!tree.leader_ended) tree.ending = kernel::MonotonicNow();
   WatchTree(tree);
@@ -322,16 +333,21 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
   }
 }
 
+// Born of a fork that was under way when its parent was signalled and died.
+void Supervisor::Impl::SignalLatecomers(TreeState& tree) {
+  KillMode mode = tree.options.teardown.kill_mode;
+  if (mode == KillMode::kMixed || mode == KillMode::kProcess) return;
+  tree.hold->SignalLatecomers(tree.options.teardown.steps[tree.step].signal,
+                              GroupToSignal(tree));
+}
+
 // Returns false when there is nobody to wait for.
 bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
   KillMode mode = tree.options.teardown.kill_mode;
   bool anybody = false;
   if (mode == KillMode::kControlGroup || mode == KillMode::kProcessGroup) {
-    pid_t group = 0;
-    if (mode == KillMode::kProcessGroup) {
-      group = tree.options.new_process_group ? tree.report.leader : getpgrp();
-    }
-    containment::SignalRound round = tree.hold->Signal(signal, group);
+    containment::SignalRound round =
+        tree.hold->Signal(signal, GroupToSignal(tree));
     NoteError(tree, round.error);
     // One that moved out of the leaf is still ours to signal.
     if (round.leader_signalled || tree.leader_ended) {
@@ -423,8 +439,10 @@ void Supervisor::Impl::GiveUp(TreeState& tree) {
   ReapLeader(tree);
   absl::Status removed = tree.hold->Remove();
   NoteError(tree, removed);
-  // Only a cgroup without live members can be removed.
-  bool empty = tree.hold->events_fd() >= 0 ? removed.ok() : members.ok();
+  // An empty list proves nothing of a cgroup: it may hide who is there.
+  bool by_cgroup = tree.hold->events_fd() >= 0;
+  absl::StatusOr<bool> seen = tree.hold->IsEmpty();
+  bool empty = by_cgroup ? removed.ok() || (seen.ok() && *seen) : members.ok();
   tree.report.drained = empty && tree.leader_ended &&
                         tree.orphans_unseen.ok() &&
                         tree.report.survivors.empty();

@@ -24,6 +24,16 @@ absl::StatusOr<std::unique_ptr<Supervisor::Impl>> Supervisor::Impl::Create(
   return impl;
 }
 
+absl::Status Supervisor::Impl::FillReserve() {
+  constexpr size_t kReserve = 4;
+  while (reserve_.size() < kReserve) {
+    absl::StatusOr<kernel::UniqueFd> copy = kernel::Duplicate(loop_.fd());
+    if (!copy.ok()) return copy.status();
+    reserve_.push_back(*std::move(copy));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Supervisor::Impl::Place() {
   containment_ = options_.containment == Containment::kAuto
                      ? Containment::kCgroup

@@ -112,6 +112,7 @@ class Supervisor::Impl final {
 
   absl::Status Place();
   absl::Status Adopt();
+  absl::Status FillReserve();
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
       const std::string& name) const;
   absl::Status StartLeader(TreeState& tree, const Command& command);
@@ -121,6 +122,7 @@ class Supervisor::Impl final {
   void OnAlarm(TreeState& tree);
   void StartStep(TreeState& tree, size_t step);
   bool SendStepSignal(TreeState& tree, int signal);
+  void SignalLatecomers(TreeState& tree);
   void StartDrain(TreeState& tree);
   void AskLater(TreeState& tree);
   void KillAll(TreeState& tree);
@@ -144,6 +146,9 @@ class Supervisor::Impl final {
   std::map<uint64_t, std::shared_ptr<TreeState>> trees_;
   std::set<std::pair<absl::Duration, uint64_t>> alarms_;
   uint64_t next_id_ = 1;
+  // For the end of a tree, when there may be none to be had: a walk through
+  // nested cgroups needs three at a time, and a pidfd.
+  std::vector<kernel::UniqueFd> reserve_;
   // With adopt_orphans: the children that this process had before. They are
   // not of any tree.
   std::set<pid_t> foreign_children_;

@@ -107,11 +107,23 @@ TEST_F(SignalsTest, SecondSignalKillsAtOnce) {
         "trap 'echo x >>log' TERM; trap '' INT QUIT HUP", {"-k", "60s"});
     program->Signal(SIGTERM);
     EXPECT_TRUE(LogBecomes("x\n"));
+    // Two different ones at a time are one: a log-out sends TERM and HUP.
+    usleep(200 * 1000);
     program->Signal(second);
     Outcome outcome = End(*program);
     EXPECT_EQ(outcome.signal(), SIGKILL);
     EXPECT_LT(outcome.duration, absl::Seconds(50));
   }
+}
+
+TEST_F(SignalsTest, TermAndHangUpAtATimeAreOneWord) {
+  std::unique_ptr<Program> program =
+      StartBash("trap 'echo x >>log' TERM; trap '' HUP", {"-k", "60s"});
+  program->Signal(SIGTERM);
+  program->Signal(SIGHUP);
+  EXPECT_TRUE(LogBecomes("x\n"));
+  WriteAll(File("done"), "");
+  EXPECT_EQ(End(*program).exit_code(), 4);
 }
 
 TEST_F(SignalsTest, OneSignalGivesTheCommandItsGrace) {

@@ -173,7 +173,7 @@ TEST_P(CloneTest, IsBornInTheCgroup) {
 TEST_P(CloneTest, ACgroupThatHasGoneIsAnErrorAndNoProcess) {
   absl::StatusOr<Cgroup> parent = Cgroup::Open(own());
   absl::StatusOr<Cgroup> leaf = parent->MakeChild("leaf");
-  ASSERT_TRUE(parent->RemoveChild(*leaf, "leaf").ok());
+  ASSERT_TRUE(parent->RemoveChild("leaf").ok());
   absl::Status status = Sleeper().Start(GetParam(), leaf->fd()).status();
   EXPECT_EQ(CallOf(status), "clone3") << status;
   EXPECT_THAT(ErrnoOf(status), AnyOf(ENODEV, ENOENT)) << status;

@@ -74,7 +74,7 @@ class KernelTest : public ::testing::Test {
           kernel::Cgroup::Open(entry.path());
       ASSERT_TRUE(nested.ok()) << nested.status();
       EXPECT_TRUE(rig::Eventually([&] {
-        return own->RemoveChild(*nested, entry.path().filename()).ok();
+        return own->RemoveChild(entry.path().filename()).ok();
       })) << entry.path();
     }
   }

@@ -78,7 +78,7 @@ class CgroupLeaf final : public Hold {
     SignalRound round;
     // A frozen member would sleep through the whole grace period.
     round.error = leaf_.Thaw();
-    std::unordered_set<pid_t> done;
+    signalled_.clear();
     for (int pass = 0; pass < kMaxSignalPasses; ++pass) {
       absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
       if (!members.ok()) {
@@ -87,7 +87,7 @@ class CgroupLeaf final : public Hold {
       }
       bool any_new = false;
       for (pid_t pid : members->pids) {
-        if (!done.insert(pid).second) continue;
+        if (!signalled_.insert(pid).second) continue;
         any_new = true;
         if (only_group != 0 && kernel::ProcessGroupOf(pid) != only_group) {
           continue;
@@ -97,6 +97,22 @@ class CgroupLeaf final : public Hold {
       if (!any_new) break;
     }
     return round;
+  }
+
+  void SignalLatecomers(int signal, pid_t only_group) override {
+    absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
+    if (!members.ok()) return;
+    const std::unordered_set<pid_t> alive(members->pids.begin(),
+                                          members->pids.end());
+    SignalRound ignored;
+    for (pid_t pid : members->pids) {
+      if (signalled_.count(pid) > 0) continue;
+      std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+      if (!stat.has_value() || alive.count(stat->parent) > 0) continue;
+      if (only_group != 0 && stat->process_group != only_group) continue;
+      signalled_.insert(pid);
+      SignalMember(pid, *members, signal, &ignored);
+    }
   }
 
   absl::Status Kill() override {
@@ -114,7 +130,7 @@ class CgroupLeaf final : public Hold {
   }
 
   absl::Status Remove() override {
-    absl::Status status = parent_->RemoveChild(leaf_, name_);
+    absl::Status status = parent_->RemoveChild(name_);
     removed_ = status.ok();
     return status;
   }
@@ -159,6 +175,8 @@ class CgroupLeaf final : public Hold {
   kernel::UniqueFd kill_fd_;
   kernel::UniqueFd events_fd_;
   pid_t leader_ = 0;
+  // By the last Signal().
+  std::unordered_set<pid_t> signalled_;
   bool removed_ = false;
 };
 

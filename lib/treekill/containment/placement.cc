@@ -20,16 +20,19 @@ namespace {
 
 // A bind mount or a foreign namespace can show another cgroup at the place
 // where ours ought to be.
-bool HoldsThisProcess(const kernel::Cgroup& cgroup) {
+absl::StatusOr<bool> HoldsThisProcess(const kernel::Cgroup& cgroup) {
   absl::StatusOr<kernel::UniqueFd> self = kernel::OpenPidfd(getpid());
   if (self.ok()) {
     std::optional<uint64_t> id = kernel::CgroupIdOf(self->get());
     if (id.has_value()) return *id == cgroup.id();
   }
-  absl::StatusOr<std::string> procs =
-      kernel::ReadFile(cgroup.fd(), "cgroup.procs", cgroup.path());
-  // EOPNOTSUPP: a threaded cgroup does not list its processes.
-  if (!procs.ok()) return kernel::StatusErrno(procs.status()) == EOPNOTSUPP;
+  absl::StatusOr<std::string> procs = kernel::ReadFile(
+      cgroup.fd(), "cgroup.procs", cgroup.path() + "/cgroup.procs");
+  if (!procs.ok()) {
+    // A threaded cgroup does not list its processes.
+    if (kernel::StatusErrno(procs.status()) == EOPNOTSUPP) return true;
+    return procs.status();
+  }
   std::string own = absl::StrCat(getpid());
   for (absl::string_view line : absl::StrSplit(*procs, '\n')) {
     if (line == own) return true;
@@ -73,7 +76,9 @@ absl::StatusOr<Placement> FindPlacement() {
       failure = cgroup.status();
       continue;
     }
-    if (!HoldsThisProcess(*cgroup)) continue;
+    absl::StatusOr<bool> ours = HoldsThisProcess(*cgroup);
+    if (!ours.ok()) failure = ours.status();
+    if (!ours.ok() || !*ours) continue;
     return Placement{*std::move(cgroup), RightTo(directory, mount.mount_point)};
   }
   return failure;

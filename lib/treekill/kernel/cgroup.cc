@@ -217,22 +217,23 @@ absl::Status Cgroup::Thaw() const {
   return Walk(*this, thaw, LeaveNothing).Run();
 }
 
-absl::Status Cgroup::RemoveBelow() const {
-  auto remove = [&](int parent, const std::string& name) {
-    return Rmdir(parent, name, absl::StrCat(path_, "/.../", name));
-  };
-  return Walk(
-             *this, [](int) { return absl::OkStatus(); }, remove)
-      .Run();
-}
-
-absl::Status Cgroup::RemoveChild(const Cgroup& child,
-                                 const std::string& name) const {
-  absl::Status status = Rmdir(fd(), name, child.path());
+absl::Status Cgroup::RemoveChild(const std::string& name) const {
+  std::string path = absl::StrCat(path_, "/", name);
+  absl::Status status = Rmdir(fd(), name, path);
   if (!IsBusy(status)) return status;
-  absl::Status below = child.RemoveBelow();
+  // By name: the command may have put another in the place of what we made.
+  absl::StatusOr<UniqueFd> directory =
+      OpenFile(fd(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW, path);
+  if (!directory.ok()) return directory.status();
+  Cgroup child(*std::move(directory), path);
+  auto remove = [&](int parent, const std::string& nested) {
+    return Rmdir(parent, nested, absl::StrCat(path, "/.../", nested));
+  };
+  absl::Status below = Walk(
+                           child, [](int) { return absl::OkStatus(); }, remove)
+                           .Run();
   if (!below.ok()) return below;
-  return Rmdir(fd(), name, child.path());
+  return Rmdir(fd(), name, path);
 }
 
 uint64_t Cgroup::id() const { return InodeOf(fd()); }

@@ -54,7 +54,7 @@ class Cgroup final {
   // up; a nested directory that is closed by its mode is opened if it is ours.
   // OK when it has gone already; IsBusy() while a member is not quite gone: try
   // again later.
-  absl::Status RemoveChild(const Cgroup& child, const std::string& name) const;
+  absl::Status RemoveChild(const std::string& name) const;
 
   // The inode of the directory, which is the cgroup's id; 0 when it cannot be
   // read.
@@ -65,8 +65,6 @@ class Cgroup final {
  private:
   Cgroup(UniqueFd directory, std::string path)
       : directory_(std::move(directory)), path_(std::move(path)) {}
-
-  absl::Status RemoveBelow() const;
 
   UniqueFd directory_;
   std::string path_;

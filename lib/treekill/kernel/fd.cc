@@ -32,6 +32,14 @@ absl::StatusOr<UniqueFd> OpenFile(int directory, const std::string& name,
   return fd;
 }
 
+absl::StatusOr<UniqueFd> Duplicate(int fd) {
+  UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!copy.valid()) {
+    return ErrnoStatus(errno, "fcntl", "cannot reserve a descriptor");
+  }
+  return copy;
+}
+
 absl::StatusOr<std::string> ReadFile(int directory, const std::string& name,
                                      const std::string& shown) {
   absl::StatusOr<UniqueFd> fd = OpenFile(directory, name, O_RDONLY, shown);

@@ -41,6 +41,9 @@ absl::StatusOr<UniqueFd> OpenFile(int directory, const std::string& name,
                                   int flags, const std::string& shown,
                                   mode_t mode = 0);
 
+// fcntl(2)'s F_DUPFD_CLOEXEC.
+absl::StatusOr<UniqueFd> Duplicate(int fd);
+
 // Reads a file of /proc or a cgroup from the start to its end.
 absl::StatusOr<std::string> ReadFile(int directory, const std::string& name,
                                      const std::string& shown);

@@ -45,6 +45,8 @@ std::optional<int> ParseRealTimeSignal(absl::string_view name) {
 
 }  // namespace
 
+void BlockAllSignals() { SetMask(~SignalSet{0}, nullptr); }
+
 ScopedBlockAllSignals::ScopedBlockAllSignals() {
   SetMask(~SignalSet{0}, &saved_);
 }

@@ -16,9 +16,12 @@ constexpr SignalSet SignalBit(int signal) {
 
 constexpr int kLastSignal = 64;
 
-// Blocks every signal of the calling thread while it lives, the two that
-// glibc keeps for itself included: sigprocmask(2) of glibc leaves them out, and
-// a handler run between vfork and exec would work on the parent's memory.
+// Blocks every signal of the calling thread, the two that glibc keeps for
+// itself included: its sigprocmask(3) leaves them out.
+void BlockAllSignals();
+
+// The same while it lives: a handler run between vfork and exec would work on
+// the parent's memory.
 class ScopedBlockAllSignals final {
  public:
   ScopedBlockAllSignals();
