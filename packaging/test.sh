@@ -23,6 +23,8 @@ install_test_packages
 cmake --preset "$preset" -DBUILD_TESTING=ON ${TREEKILL_CMAKE_ARGS:-}
 cmake --build --preset "$preset"
 
+set -- -j "$(nproc)" "$@"
+
 # Real cgroups are root's, unless a subtree was delegated.
 if [ "$(id -u)" -eq 0 ]; then
   exec ctest --preset "$preset" "$@"

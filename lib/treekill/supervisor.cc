@@ -111,7 +111,10 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
   tree->report.containment = containment_;
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
       MakeHold(options.name);
-  if (!hold.ok()) return hold.status();
+  if (!hold.ok()) {
+    reserve_.clear();
+    return hold.status();
+  }
   tree->hold = *std::move(hold);
   tree->report.leaf = tree->hold->path();
   absl::Status started = StartLeader(*tree, command);
@@ -157,6 +160,7 @@ absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
 // who would serve the tree. What is alive, if anything, has just been born.
 void Supervisor::Impl::Abandon(TreeState& tree) {
   SetAlarm(tree, absl::InfiniteDuration());
+  reserve_.clear();
   bool born = tree.report.leader != 0;
   absl::Duration end =
       kernel::MonotonicNow() + tree.options.teardown.drain_timeout;

@@ -1,0 +1,95 @@
+// Processes that leave the leaf, and the odd things that can be done to it;
+// and processes that are not the command's, which must be left alone.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/rig/rig.h"
+
+namespace treekill::rig {
+namespace {
+
+class StrayTest : public testing::Test {
+ protected:
+  void SetUp() override { TREEKILL_NEEDS_CGROUP(); }
+
+  void TearDown() override {
+    std::vector<pid_t> survivors = FindByCookie(cookie_);
+    EXPECT_TRUE(survivors.empty()) << survivors.size();
+    KillByCookie(cookie_);
+    EXPECT_TRUE(LeftLeaves().empty());
+  }
+
+  // Runs `script` with $leaf and $parent, the directories of the command's
+  // cgroup and of treekill's, after `prefix`, the words of a shell.
+  Outcome Run(const std::string& prefix, const std::string& options,
+              const std::string& script) {
+    std::string file = directory_.File("script");
+    WriteAll(file, absl::StrCat("parent=", OwnCgroup(),
+                                "\nleaf=$parent/$(sed -n 's,^0::.*/,,p' "
+                                "/proc/self/cgroup)\n",
+                                script));
+    return RunProgram({"bash", "-c",
+                       absl::StrCat(prefix, " exec ", TreekillPath(), " run ",
+                                    options, " bash ", file)},
+                      {{kCookieVariable, cookie_}});
+  }
+
+  TempDir directory_;
+  const std::string cookie_ = NewCookie();
+};
+
+TEST_F(StrayTest, DiesWhenItIgnoresTermInAnotherCgroup) {
+  Outcome outcome = Run("", "",
+                        "trap '' TERM; echo $BASHPID >$parent/cgroup.procs\n"
+                        "for i in 1 2 3; do setsid sleep 60 & done; exit 3");
+  EXPECT_EQ(outcome.exit_code(), 3);
+  EXPECT_EQ(outcome.errors, "");
+}
+
+TEST_F(StrayTest, DiesWhenThereAreNoDescriptorsLeft) {
+  for (int limit : {12, 13, 14, 16}) {
+    SCOPED_TRACE(limit);
+    Outcome outcome = Run(absl::StrCat("ulimit -n ", limit, ";"), "",
+                          "trap '' TERM; echo $BASHPID >$parent/cgroup.procs\n"
+                          "setsid sleep 60 & sleep 60 & exit 3");
+    EXPECT_TRUE(outcome.exit_code() == 3 || outcome.exit_code() == 125)
+        << outcome.exit_code();
+    EXPECT_TRUE(FindByCookie(cookie_).empty()) << outcome.errors;
+  }
+}
+
+TEST_F(StrayTest, DiesInACgroupMadeInThePlaceOfTheLeaf) {
+  Outcome outcome = Run("", "--timeout 500ms -k 200ms",
+                        "echo $$ >$parent/cgroup.procs\n"
+                        "rmdir $leaf && mkdir -p $leaf/x\n"
+                        "echo $$ >$leaf/x/cgroup.procs\n"
+                        "setsid sleep 60 & sleep 60 & wait");
+  EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
+}
+
+// `exec treekill` keeps the children of the shell that it replaces.
+TEST_F(StrayTest, ChildrenFromBeforeAreLeftAlone) {
+  std::string trace = directory_.File("trace");
+  Outcome outcome =
+      Run(absl::StrCat("(sleep 0.5; echo alive >", trace, ") &"), "",
+          "setsid sleep 60 & echo $BASHPID >$parent/cgroup.procs; exit 3");
+  EXPECT_EQ(outcome.exit_code(), 3) << outcome.errors;
+  EXPECT_TRUE(Eventually([&] { return ReadAll(trace) == "alive\n"; }));
+  EXPECT_TRUE(WaitForNobody(cookie_, absl::Seconds(20)).empty());
+}
+
+TEST_F(StrayTest, TreekillInTreekillEndsBoth) {
+  Outcome outcome = Run(
+      "", "--timeout 500ms",
+      absl::StrCat(TreekillPath(), " run -- bash -c 'setsid sleep 60 & wait'"));
+  EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
+}
+
+}  // namespace
+}  // namespace treekill::rig
