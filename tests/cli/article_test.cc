@@ -88,8 +88,8 @@ TEST_F(ArticleTest, KillAfterReachesTheTreeWhenTheLeaderIsGone) {
 TEST_F(ArticleTest, NoOrphanHoldsThePipeOfTheCaller) {
   Outcome outcome = RunProgram(
       {"bash", "-c",
-       absl::StrCat("x=$(", TreekillPath(),
-                    " run --timeout 1s -- bash -c 'setsid sleep 60 & sleep "
+       absl::StrCat("x=$('", TreekillPath(),
+                    "' run --timeout 1s -- bash -c 'setsid sleep 60 & sleep "
                     "60'); echo $?")},
       {{kCookieVariable, cookie_}});
   EXPECT_EQ(outcome.output, "124\n");

@@ -85,9 +85,10 @@ TEST_F(StrayTest, ChildrenFromBeforeAreLeftAlone) {
 }
 
 TEST_F(StrayTest, TreekillInTreekillEndsBoth) {
-  Outcome outcome = Run(
-      "", "--timeout 500ms",
-      absl::StrCat(TreekillPath(), " run -- bash -c 'setsid sleep 60 & wait'"));
+  Outcome outcome =
+      Run("", "--timeout 500ms",
+          absl::StrCat("'", TreekillPath(),
+                       "' run -- bash -c 'setsid sleep 60 & wait'"));
   EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
 }
 
