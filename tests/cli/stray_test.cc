@@ -35,7 +35,7 @@ class StrayTest : public testing::Test {
                                 "/proc/self/cgroup)\n",
                                 script));
     return RunProgram({"bash", "-c",
-                       absl::StrCat(prefix, " exec ", TreekillPath(), " run ",
+                       absl::StrCat(prefix, " exec '", TreekillPath(), "' run ",
                                     options, " bash ", file)},
                       {{kCookieVariable, cookie_}});
   }
