@@ -23,9 +23,8 @@ void UniqueFd::reset(int fd) {
 }
 
 absl::StatusOr<UniqueFd> OpenFile(int directory, const std::string& name,
-                                  int flags, const std::string& shown,
-                                  mode_t mode) {
-  UniqueFd fd(Openat(directory, name.c_str(), flags, mode));
+                                  int flags, const std::string& shown) {
+  UniqueFd fd(Openat(directory, name.c_str(), flags));
   if (!fd.valid()) {
     return ErrnoStatus(errno, "open", absl::StrCat("cannot open ", shown));
   }

@@ -38,8 +38,7 @@ class UniqueFd final {
 // Opens `name` relative to `directory` (AT_FDCWD for the working directory),
 // close-on-exec. `shown` is the path for the error message.
 absl::StatusOr<UniqueFd> OpenFile(int directory, const std::string& name,
-                                  int flags, const std::string& shown,
-                                  mode_t mode = 0);
+                                  int flags, const std::string& shown);
 
 // fcntl(2)'s F_DUPFD_CLOEXEC.
 absl::StatusOr<UniqueFd> Duplicate(int fd);

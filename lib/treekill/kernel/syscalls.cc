@@ -48,10 +48,10 @@ bool FaultInjected(const char* call, const char* path) {
   return error != 0;
 }
 
-int Openat(int directory, const char* path, int flags, mode_t mode) {
+int Openat(int directory, const char* path, int flags) {
   if (FaultInjected("open", path)) return -1;
   return AboveStandardStreams(RetryInterrupted(
-      [&] { return openat(directory, path, flags | O_CLOEXEC, mode); }));
+      [&] { return openat(directory, path, flags | O_CLOEXEC); }));
 }
 
 ssize_t Read(int fd, void* buffer, size_t size, const char* path) {

@@ -38,7 +38,7 @@ bool FaultInjected(const char* call, const char* path = nullptr);
 // Moves a descriptor below 3 up and out of the way; passes -1 and errno on.
 int AboveStandardStreams(int fd);
 
-int Openat(int directory, const char* path, int flags, mode_t mode = 0);
+int Openat(int directory, const char* path, int flags);
 ssize_t Read(int fd, void* buffer, size_t size, const char* path = nullptr);
 ssize_t Pread(int fd, void* buffer, size_t size, off_t offset,
               const char* path = nullptr);
