@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "tests/kernel/fixture.h"
 #include "treekill/kernel/clone.h"
 #include "treekill/kernel/pidfd.h"
@@ -53,7 +54,14 @@ class CloneFdsTest : public KernelTest,
       return {{-1, strerror(child->failure.error)}};
     }
     WaitForExec(child->pid, "sleep");
-    std::map<int, std::string> open = OpenIn(child->pid);
+    std::map<int, std::string> open;
+    // Its dynamic loader may still be reading libraries.
+    EXPECT_TRUE(rig::Eventually([&] {
+      open = OpenIn(child->pid);
+      return std::none_of(open.begin(), open.end(), [](const auto& entry) {
+        return absl::StrContains(entry.second, ".so");
+      });
+    }));
     EXPECT_TRUE(SendSignal(child->pidfd.get(), child->pid, SIGKILL).ok());
     EXPECT_TRUE(ReapChild(child->pidfd.get()).ok());
     return open;
