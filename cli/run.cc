@@ -17,6 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "cli/fd.h"
 #include "cli/output.h"
 #include "cli/run_options.h"
 #include "cli/signals.h"
@@ -35,17 +36,14 @@ class ReportFile final {
     absl::string_view number = where;
     int fd = -1;
     if (!absl::ConsumePrefix(&number, "fd:")) {
-      fd = open(where.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-      // Not in the place of a closed standard stream.
-      if (fd >= 0 && fd <= STDERR_FILENO) {
-        int low = std::exchange(fd, Duplicate(fd));
-        close(low);
-      }
+      constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+      fd = AboveStandardStreams(open(where.c_str(), kFlags, 0666));
     } else if (!absl::SimpleAtoi(number, &fd) || fd < 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           "invalid --report ", Quoted(where), ": it takes a file or fd:N"));
     } else if (fd <= STDERR_FILENO) {
-      fd = Duplicate(fd);
+      // The stream itself stays the command's.
+      fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     } else if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
       // Passed on, it would keep its reader waiting for the command.
       fd = -1;
@@ -64,10 +62,6 @@ class ReportFile final {
   }
 
  private:
-  static int Duplicate(int fd) {
-    return fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  }
-
   std::unique_ptr<FILE, int (*)(FILE*)> file_{nullptr, fclose};
 };
 

@@ -1,12 +1,12 @@
 #include "cli/signals.h"
 
-#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <csignal>
 
+#include "cli/fd.h"
 #include "treekill/kernel/signals.h"
 
 namespace treekill::cli {
@@ -51,11 +51,7 @@ Signals::Signals() {
       sigaddset(&wanted, signal);
     }
   }
-  int fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (fd < 0) return;
-  // Not in the place of a closed standard stream.
-  fd_ = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  close(fd);
+  fd_ = AboveStandardStreams(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 Signals::~Signals() {

@@ -6,14 +6,12 @@
 #include <cerrno>
 #include <csignal>
 
+#include "cli/fd.h"
+
 namespace treekill::cli {
 
 Terminal::Terminal() {
-  int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-  if (fd < 0) return;
-  // Not in the place of a closed standard stream.
-  fd_ = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  close(fd);
+  fd_ = AboveStandardStreams(open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   was_foreground_ = fd_ >= 0 && tcgetpgrp(fd_) == getpgrp();
 }
 

@@ -12,7 +12,6 @@
 #include "treekill/kernel/clone.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
-#include "treekill/kernel/syscalls.h"
 #include "treekill/spawn_plan.h"
 #include "treekill/supervisor_impl.h"
 
@@ -55,7 +54,7 @@ void NoteEnd(TreeState& tree, const kernel::ChildEnd& end) {
   tree.report.max_rss_kib = end.usage.ru_maxrss;
 }
 
-// To whom the steps' signals are confined; 0: to nobody.
+// The process group that the steps' signals are confined to; 0: to none.
 pid_t GroupToSignal(const TreeState& tree) {
   if (tree.options.teardown.kill_mode != KillMode::kProcessGroup) return 0;
   return tree.options.new_process_group ? tree.report.leader : getpgrp();
@@ -252,7 +251,7 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
         GiveUp(tree);
         return;
       }
-      if (tree.ask >= kKillAgain) KillAll(tree);
+      if (tree.ask >= kKillAgain) NoteError(tree, tree.Kill());
       AskLater(tree);
       return;
     case Phase::kEnded:
@@ -360,10 +359,8 @@ bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
     anybody = round.signalled > 0;
   }
   if (tree.leader_ended) return false;
-  absl::Status sent =
-      kernel::SendSignal(tree.pidfd.get(), tree.report.leader, signal);
-  if (sent.ok())
-    sent = kernel::SendSignal(tree.pidfd.get(), tree.report.leader, SIGCONT);
+  absl::Status sent = kernel::SendSignalAndContinue(tree.pidfd.get(),
+                                                    tree.report.leader, signal);
   // A setuid leader cannot be asked, but it can be killed: by the cgroup.
   if (ErrnoOf(sent) != EPERM) NoteError(tree, sent);
   return anybody || sent.ok();
@@ -376,16 +373,10 @@ void Supervisor::Impl::StartDrain(TreeState& tree) {
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
   NoteError(tree, empty.status());
   if (!tree.leader_ended || !empty.ok() || !*empty) tree.report.killed = true;
-  KillAll(tree);
+  NoteError(tree, tree.Kill());
   tree.ask = absl::ZeroDuration();
   AskLater(tree);
   TryFinish(tree);
-}
-
-void Supervisor::Impl::KillAll(TreeState& tree) {
-  NoteError(tree, tree.Kill());
-  // Children of ours, and not reaped: the pids are theirs.
-  for (pid_t pid : tree.strays) kernel::Kill(pid, SIGKILL);
 }
 
 // Ends the tree if nothing of it is alive: seen, not assumed.

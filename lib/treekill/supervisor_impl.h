@@ -52,7 +52,7 @@ struct TreeState {
 
   Phase phase = Phase::kRunning;
   size_t step = 0;
-  // Those who have been found to have left the leaf.
+  // The orphans that have been found and killed, and are not reaped.
   std::set<pid_t> strays;
   bool awaits_orphans = false;
   // Why orphans could not be looked for, if so.
@@ -125,7 +125,6 @@ class Supervisor::Impl final {
   void SignalLatecomers(TreeState& tree);
   void StartDrain(TreeState& tree);
   void AskLater(TreeState& tree);
-  void KillAll(TreeState& tree);
   void NoteLeaks(TreeState& tree);
   bool TryFinish(TreeState& tree);
   bool OrphansAreGone(TreeState& tree);

@@ -61,8 +61,9 @@ bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
     for (pid_t pid : *children) {
       if (foreign_children_.count(pid) > 0) continue;
       gone = false;
-      // A dying member does not mind; and one that lives in a cgroup which the
-      // command has made in the place of its leaf looks like that.
+      // A child of ours, and not reaped: the pid is its own. A dying member
+      // does not mind; and one that lives in a cgroup which the command has
+      // made in the place of its leaf looks like that.
       kernel::Kill(pid, SIGKILL);
       if (tree.strays.insert(pid).second && !tree.hold->Contains(pid)) {
         ++tree.report.strays_killed;

@@ -150,10 +150,8 @@ class CgroupLeaf final : public Hold {
       return;
     }
     if (!IsMember(pid, pidfd->get(), members)) return;
-    absl::Status sent = kernel::SendSignal(pidfd->get(), pid, signal);
-    if (sent.ok() && signal != SIGKILL) {
-      sent = kernel::SendSignal(pidfd->get(), pid, SIGCONT);
-    }
+    absl::Status sent =
+        kernel::SendSignalAndContinue(pidfd->get(), pid, signal);
     if (sent.ok()) {
       ++round->signalled;
       if (pid == leader_) round->leader_signalled = true;

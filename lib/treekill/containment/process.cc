@@ -33,9 +33,8 @@ class ProcessHold final : public Hold {
 
   SignalRound Signal(int signal, pid_t) override {
     SignalRound round;
-    round.error = kernel::SendSignal(pidfd_, pid_, signal);
+    round.error = kernel::SendSignalAndContinue(pidfd_, pid_, signal);
     if (!round.error.ok()) return round;
-    round.error = kernel::SendSignal(pidfd_, pid_, SIGCONT);
     round.leader_signalled = true;
     round.signalled = 1;
     return round;

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <cerrno>
+#include <csignal>
 
 #include "absl/strings/str_cat.h"
 #include "treekill/kernel/error.h"
@@ -77,6 +78,11 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
   return ErrnoStatus(
       error, "pidfd_send_signal",
       absl::StrCat("cannot send ", SignalName(signal), " to process ", pid));
+}
+
+absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal) {
+  absl::Status sent = SendSignal(pidfd, pid, signal);
+  return sent.ok() ? SendSignal(pidfd, pid, SIGCONT) : sent;
 }
 
 absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap) {
