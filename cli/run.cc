@@ -113,7 +113,8 @@ class Run final {
         .timeout = line_.timeout,
         .timeout_signal = line_.signal,
         .teardown = {.kill_mode = line_.kill_mode, .steps = {step}},
-        .new_process_group = !terminal_.was_foreground(),
+        .new_process_group = !terminal_.was_foreground() ||
+                             line_.containment == Containment::kProcessGroup,
         .describe_members = line_.verbose || !line_.report.empty()};
     absl::StatusOr<Tree> tree =
         supervisor_->Spawn({.argv = line_.command,

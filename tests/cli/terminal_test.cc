@@ -73,6 +73,17 @@ TEST_F(TerminalTest, CtrlCEndsACommandThatDiesOfIt) {
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
 
+// It has a process group of its own, to which the terminal sends nothing.
+TEST_F(TerminalTest, CtrlCIsPassedOnToAProcessGroup) {
+  Script("sleep.sh", "echo ready; exec sleep 600\n");
+  Shell shell(directory(), environment());
+  shell.Line("treekill run --containment=process-group -- bash sleep.sh");
+  shell.Expect("ready");
+  shell.Type(kCtrlC);
+  EXPECT_EQ(shell.Prompt(), 130);
+  EXPECT_THAT(shell.Others(cookie()), IsEmpty());
+}
+
 TEST_F(TerminalTest, CtrlBackslashEndsACommandThatDiesOfIt) {
   Shell shell(directory(), environment());
   shell.Line("treekill run -- sleep 600");
