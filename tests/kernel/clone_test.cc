@@ -270,7 +270,7 @@ TEST_P(CloneTest, NoSignalIsBlockedCaughtOrIgnored) {
   Recipe keeping = Sleeper();
   keeping.plan.keep_ignored = SignalBit(SIGHUP) | SignalBit(SIGUSR1);
   pid_t kept = Start(std::move(keeping));
-  for (pid_t pid : {plain, kept}) WaitForExec(pid, "sleep");
+  for (pid_t pid : {plain, kept}) WaitForSleep(pid);
   pthread_sigmask(SIG_SETMASK, &before, &after);
   EXPECT_EQ(signal(SIGPIPE, before_pipe), SIG_IGN);
   EXPECT_EQ(signal(SIGHUP, before_hup), SIG_IGN);

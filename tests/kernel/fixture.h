@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/rig/rig.h"
 #include "treekill/kernel/cgroup.h"
@@ -122,13 +123,13 @@ inline bool IsReadable(int fd, absl::Duration patience) {
   return result == 1;
 }
 
-// A process exists in between: its memory is new, its name is not yet, and
-// what is close-on-exec may still be open.
-inline void WaitForExec(pid_t pid, const std::string& name) {
-  std::string comm = absl::StrCat("/proc/", pid, "/comm");
+// Waits until an exec of sleep(1) is through: before, a process has another
+// name, or what is close-on-exec is still open, or its dynamic loader and its C
+// library are opening files of their own.
+inline void WaitForSleep(pid_t pid) {
   EXPECT_TRUE(rig::Eventually([&] {
-    return rig::ReadAll(comm) == name + "\n";
-  })) << rig::ReadAll(comm);
+    return absl::StrContains(kernel::ReadWaitChannel(pid), "nanosleep");
+  })) << rig::ReadAll(absl::StrCat("/proc/", pid, "/status"));
 }
 
 // Serves the tree until it has ended; generous, and fails the test after that.
