@@ -1,40 +1,35 @@
 // The experiments of the article that treekill grew from, and two holes of
 // other tools.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/rig/rig.h"
+#include "tests/cli/fixture.h"
 #include "treekill/kernel/proc.h"
 
 namespace treekill::rig {
 namespace {
 
-class ArticleTest : public testing::Test {
+class ArticleTest : public CliTest {
  protected:
-  void SetUp() override { TREEKILL_NEEDS_CGROUP(); }
-
   void TearDown() override {
-    KillByCookie(cookie_);
-    EXPECT_TRUE(LeftLeaves().empty());
+    KillByCookie(cookie());
+    CliTest::TearDown();
   }
 
   // Runs `script` with bash for a second; returns who is alive afterwards.
   std::vector<pid_t> SurvivorsOf(const std::string& script,
                                  const std::string& containment) {
+    std::map<std::string, std::string> variables = environment();
+    variables["TERM"] = "xterm";
     Outcome outcome = RunTreekill(
         {"--timeout", "1s", "--containment", containment, "--", "bash", "-c",
-         absl::StrCat(script, " >", directory_.File("log"), " 2>&1")},
-        {{kCookieVariable, cookie_}, {"TERM", "xterm"}});
+         absl::StrCat(script, " >", File("log"), " 2>&1")},
+        variables);
     EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
-    return FindByCookie(cookie_);
+    return FindByCookie(cookie());
   }
 
-  TempDir directory_;
-  const std::string cookie_ = NewCookie();
   // watch runs top anew each second; bash must stay its parent.
   const std::string watch_ = "watch -n1 top -b -n1; :";
 };
@@ -64,25 +59,23 @@ TEST_F(ArticleTest, OnlyCgroupCatchesSetsid) {
   const std::string detached = "setsid watch -n1 top -b -n1 & wait; :";
   EXPECT_TRUE(SurvivorsOf(detached, "cgroup").empty());
   EXPECT_FALSE(SurvivorsOf(detached, "process-group").empty());
-  KillByCookie(cookie_);
+  KillByCookie(cookie());
   EXPECT_FALSE(SurvivorsOf(detached, "process").empty());
 }
 
 TEST_F(ArticleTest, KillAfterReachesTheTreeWhenTheLeaderIsGone) {
   const std::string script =
       "(trap '' TERM; while :; do sleep 1; done) & exec sleep 60";
-  Outcome timeout =
-      RunProgram({"timeout", "-k", "0.2", "0.5", "bash", "-c", script},
-                 {{kCookieVariable, cookie_}});
+  Outcome timeout = RunProgram(
+      {"timeout", "-k", "0.2", "0.5", "bash", "-c", script}, environment());
   EXPECT_EQ(timeout.exit_code(), 124);
   // The hole that others have, to be sure that this test sees it.
-  EXPECT_FALSE(FindByCookie(cookie_).empty());
-  KillByCookie(cookie_);
-  Outcome outcome =
-      RunTreekill({"-k", "0.2", "--timeout", "0.5", "bash", "-c", script},
-                  {{kCookieVariable, cookie_}});
+  EXPECT_FALSE(FindByCookie(cookie()).empty());
+  KillByCookie(cookie());
+  Outcome outcome = RunTreekill(
+      {"-k", "0.2", "--timeout", "0.5", "bash", "-c", script}, environment());
   EXPECT_EQ(outcome.exit_code(), 124);
-  EXPECT_TRUE(FindByCookie(cookie_).empty());
+  EXPECT_TRUE(FindByCookie(cookie()).empty());
 }
 
 TEST_F(ArticleTest, NoOrphanHoldsThePipeOfTheCaller) {
@@ -91,7 +84,7 @@ TEST_F(ArticleTest, NoOrphanHoldsThePipeOfTheCaller) {
        absl::StrCat("x=$('", TreekillPath(),
                     "' run --timeout 1s -- bash -c 'setsid sleep 60 & sleep "
                     "60'); echo $?")},
-      {{kCookieVariable, cookie_}});
+      environment());
   EXPECT_EQ(outcome.output, "124\n");
   EXPECT_LT(outcome.duration, absl::Seconds(30));
 }

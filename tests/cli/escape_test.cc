@@ -1,7 +1,6 @@
 // Every way that processes have of getting away from those who started them,
 // each at the command's exit, at a timeout and at TERM to treekill: when
 // treekill returns, nobody is alive and the leaf is gone.
-#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,7 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "tests/rig/rig.h"
+#include "tests/cli/fixture.h"
 
 namespace treekill::rig {
 namespace {
@@ -41,12 +40,14 @@ constexpr Escape kEscapes[] = {
     {"fork-bomb", 200},  {"sleepers", 2000}, {"output-holder"},
     {"term-then-child"}, {"slow-term", 0, 7}};
 
-class EscapeTest : public testing::TestWithParam<std::tuple<Escape, Ending>> {
+class EscapeTest
+    : public CliTest,
+      public testing::WithParamInterface<std::tuple<Escape, Ending>> {
  protected:
   std::vector<std::string> Command(const std::string& then) const {
     const Escape& escape = std::get<0>(GetParam());
     std::vector<std::string> command = {EscapeePath(), escape.mode,
-                                        "--cookie=" + cookie_,
+                                        "--cookie=" + cookie(),
                                         "--ready=" + ready(), "--then=" + then};
     if (escape.count > 0) {
       command.push_back(absl::StrCat("--count=", escape.count));
@@ -65,7 +66,7 @@ class EscapeTest : public testing::TestWithParam<std::tuple<Escape, Ending>> {
          Command(ending == Ending::kExit ? "exit" : "stay")) {
       argv.push_back(std::move(word));
     }
-    Program program(argv, {{kCookieVariable, cookie_}});
+    Program program(argv, environment());
     if (ending == Ending::kTerm) {
       EXPECT_TRUE(Eventually([&] { return fs::exists(ready()); }));
       program.Signal(SIGTERM);
@@ -73,20 +74,15 @@ class EscapeTest : public testing::TestWithParam<std::tuple<Escape, Ending>> {
     return program.Wait();
   }
 
-  std::string ready() const { return directory_.File("ready"); }
-
-  TempDir directory_;
-  const std::string cookie_ = NewCookie();
+  std::string ready() const { return File("ready"); }
 };
 
 TEST_P(EscapeTest, LeavesNobody) {
-  TREEKILL_NEEDS_CGROUP();
   const auto& [escape, ending] = GetParam();
   Outcome outcome = Run(ending);
   // At once: what is said to be dead must be dead.
-  std::vector<pid_t> survivors = FindByCookie(cookie_);
+  std::vector<pid_t> survivors = FindByCookie(cookie());
   EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
-  KillByCookie(cookie_);
   EXPECT_TRUE(LeftLeaves().empty()) << absl::StrJoin(LeftLeaves(), " ");
   // The members had really got away.
   EXPECT_TRUE(fs::exists(ready())) << outcome.errors;
@@ -126,16 +122,17 @@ INSTANTIATE_TEST_SUITE_P(All, EscapeTest,
 
 // An ordinary user who has been given a cgroup, as by systemd's delegation:
 // kill(2) on a setuid-root member would be EPERM.
-class OrdinaryUserTest : public testing::Test {
+class OrdinaryUserTest : public CliTest {
  protected:
   static constexpr uid_t kNobody = 65534;
 
   void SetUp() override {
-    TREEKILL_NEEDS_CGROUP();
+    CliTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
     if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
-    ASSERT_EQ(chmod(directory_.path().c_str(), 0777), 0);
+    ASSERT_EQ(chmod(directory().c_str(), 0777), 0);
     for (const std::string& program : {TreekillPath(), EscapeePath()}) {
-      std::string copy = directory_.File(fs::path(program).filename().string());
+      std::string copy = File(fs::path(program).filename().string());
       fs::copy_file(program, copy);
       ASSERT_EQ(chmod(copy.c_str(), 0755), 0);
     }
@@ -150,12 +147,12 @@ class OrdinaryUserTest : public testing::Test {
   }
 
   void TearDown() override {
-    KillByCookie(cookie_);
+    CliTest::TearDown();
     if (delegated_.empty()) return;
     EXPECT_EQ(rmdir(delegated_.c_str()), 0);
   }
 
-  std::string helper() const { return directory_.File("helper"); }
+  std::string helper() const { return File("helper"); }
 
   // As nobody, in the delegated cgroup.
   std::unique_ptr<Program> Start(const std::string& then,
@@ -168,37 +165,34 @@ class OrdinaryUserTest : public testing::Test {
         _exit(98);
       }
     };
-    std::vector<std::string> argv = {directory_.File("treekill"),
+    std::vector<std::string> argv = {File("treekill"),
                                      "run",
                                      "-k",
                                      "300ms",
                                      "--timeout",
                                      timeout,
-                                     directory_.File("escapee"),
+                                     File("escapee"),
                                      "setuid",
-                                     "--cookie=" + cookie_,
+                                     "--cookie=" + cookie(),
                                      "--ready=" + ready(),
                                      "--then=" + then};
-    return std::make_unique<Program>(
-        argv,
-        std::map<std::string, std::string>{{kCookieVariable, cookie_},
-                                           {"ESCAPEE_SETUID_HELPER", helper()}},
-        enter);
+    std::map<std::string, std::string> variables = environment();
+    variables["ESCAPEE_SETUID_HELPER"] = helper();
+    return std::make_unique<Program>(argv, variables, enter);
   }
 
   void ExpectNobody(const Outcome& outcome) {
-    std::vector<pid_t> survivors = FindByCookie(cookie_);
+    std::vector<pid_t> survivors = FindByCookie(cookie());
     EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
     EXPECT_TRUE(LeftLeaves().empty()) << absl::StrJoin(LeftLeaves(), " ");
     EXPECT_TRUE(fs::exists(ready())) << outcome.errors;
     EXPECT_EQ(outcome.errors, "");
   }
 
-  std::string ready() const { return directory_.File("ready"); }
+  std::string ready() const { return File("ready"); }
 
-  TempDir directory_;
+ private:
   std::string delegated_;
-  const std::string cookie_ = NewCookie();
 };
 
 TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtExit) {

@@ -1,8 +1,6 @@
 // Calls into the kernel that fail, one after the other: treekill says which,
 // where and why, exits with 125 where it could not do what it promises, and
 // leaves nothing behind either way.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -10,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/rig/rig.h"
+#include "tests/cli/fixture.h"
 
 namespace treekill::rig {
 namespace {
@@ -37,13 +35,13 @@ const std::pair<const char*, const char*> kErrors[] = {
     {"ENOSPC", "No space left on device"},
     {"EMFILE", "Too many open files"}};
 
-class FaultTest : public testing::Test {
+class FaultTest : public CliTest {
  protected:
-  void SetUp() override { TREEKILL_NEEDS_CGROUP(); }
-
   Outcome Run(const std::string& plan, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {TreekillWithFaultsPath(), "run"});
-    return RunProgram(arguments, {{kFaults, plan}, {kCookieVariable, cookie_}});
+    std::map<std::string, std::string> variables = environment();
+    variables[kFaults] = plan;
+    return RunProgram(arguments, variables);
   }
 
   // A command that leaves a process which ignores TERM behind.
@@ -53,8 +51,8 @@ class FaultTest : public testing::Test {
   }
 
   void ExpectNothingLeft() {
-    EXPECT_THAT(FindByCookie(cookie_), IsEmpty());
-    KillByCookie(cookie_);
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    KillByCookie(cookie());
     EXPECT_THAT(LeftLeaves(), IsEmpty());
   }
 
@@ -71,16 +69,13 @@ class FaultTest : public testing::Test {
   // The command must not have been run at all.
   void ExpectRefusal(const Fault& fault) {
     SCOPED_TRACE(fault.plan);
-    std::string trace = directory_.File("trace");
+    std::string trace = File("trace");
     Outcome outcome = Run(fault.plan, {"touch", trace});
     EXPECT_EQ(outcome.exit_code(), 125);
     ExpectOneLine(outcome, fault.message);
     EXPECT_FALSE(std::filesystem::exists(trace));
     ExpectNothingLeft();
   }
-
-  TempDir directory_;
-  const std::string cookie_ = NewCookie();
 };
 
 TEST_F(FaultTest, Clone3) {
@@ -215,7 +210,7 @@ TEST_F(FaultTest, RmdirThatStaysBusyIsReported) {
   EXPECT_EQ(outcome.exit_code(), 125);
   ExpectOneLine(outcome, {OwnCgroup(), "treekill-", "rmdir: ", "busy"});
   // It cannot be removed, and so it is there, without a process in it.
-  EXPECT_THAT(FindByCookie(cookie_), IsEmpty());
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
   ASSERT_EQ(LeftLeaves().size(), 1u);
   EXPECT_EQ(rmdir(LeftLeaves()[0].c_str()), 0);
 }

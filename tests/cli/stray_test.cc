@@ -1,35 +1,27 @@
 // Processes that leave the leaf, and the odd things that can be done to it;
 // and processes that are not the command's, which must be left alone.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <csignal>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/rig/rig.h"
+#include "tests/cli/fixture.h"
 
 namespace treekill::rig {
 namespace {
 
-class StrayTest : public testing::Test {
+class StrayTest : public CliTest {
  protected:
-  void SetUp() override { TREEKILL_NEEDS_CGROUP(); }
-
   void TearDown() override {
-    std::vector<pid_t> survivors = FindByCookie(cookie_);
+    std::vector<pid_t> survivors = FindByCookie(cookie());
     EXPECT_TRUE(survivors.empty()) << survivors.size();
-    KillByCookie(cookie_);
-    EXPECT_TRUE(LeftLeaves().empty());
+    CliTest::TearDown();
   }
 
   // Runs `script` with $leaf and $parent, the directories of the command's
   // cgroup and of treekill's, after `prefix`, the words of a shell.
   Outcome Run(const std::string& prefix, const std::string& options,
               const std::string& script) {
-    std::string file = directory_.File("script");
+    std::string file = File("script");
     WriteAll(file, absl::StrCat("parent=", OwnCgroup(),
                                 "\nleaf=$parent/$(sed -n 's,^0::.*/,,p' "
                                 "/proc/self/cgroup)\n",
@@ -37,11 +29,8 @@ class StrayTest : public testing::Test {
     return RunProgram({"bash", "-c",
                        absl::StrCat(prefix, " exec '", TreekillPath(), "' run ",
                                     options, " bash ", file)},
-                      {{kCookieVariable, cookie_}});
+                      environment());
   }
-
-  TempDir directory_;
-  const std::string cookie_ = NewCookie();
 };
 
 TEST_F(StrayTest, DiesWhenItIgnoresTermInAnotherCgroup) {
@@ -60,7 +49,7 @@ TEST_F(StrayTest, DiesWhenThereAreNoDescriptorsLeft) {
                           "setsid sleep 60 & sleep 60 & exit 3");
     EXPECT_TRUE(outcome.exit_code() == 3 || outcome.exit_code() == 125)
         << outcome.exit_code();
-    EXPECT_TRUE(FindByCookie(cookie_).empty()) << outcome.errors;
+    EXPECT_TRUE(FindByCookie(cookie()).empty()) << outcome.errors;
   }
 }
 
@@ -75,13 +64,13 @@ TEST_F(StrayTest, DiesInACgroupMadeInThePlaceOfTheLeaf) {
 
 // `exec treekill` keeps the children of the shell that it replaces.
 TEST_F(StrayTest, ChildrenFromBeforeAreLeftAlone) {
-  std::string trace = directory_.File("trace");
+  std::string trace = File("trace");
   Outcome outcome =
       Run(absl::StrCat("(sleep 0.5; echo alive >", trace, ") &"), "",
           "setsid sleep 60 & echo $BASHPID >$parent/cgroup.procs; exit 3");
   EXPECT_EQ(outcome.exit_code(), 3) << outcome.errors;
   EXPECT_TRUE(Eventually([&] { return ReadAll(trace) == "alive\n"; }));
-  EXPECT_TRUE(WaitForNobody(cookie_, absl::Seconds(20)).empty());
+  EXPECT_TRUE(WaitForNobody(cookie(), absl::Seconds(20)).empty());
 }
 
 TEST_F(StrayTest, TreekillInTreekillEndsBoth) {
