@@ -14,11 +14,22 @@ namespace {
 
 class PidfdTest : public KernelTest {
  protected:
-  // A child that runs `body` and exits with what it returns.
+  // A child that runs `body` and exits with what it returns. It waits for the
+  // pidfd: the kernel may reap it at once, and then there is none to be had.
   UniqueFd Fork(const std::function<int()>& body) {
+    int gate[2];
+    EXPECT_EQ(pipe2(gate, O_CLOEXEC), 0);
     pid_ = fork();
-    if (pid_ == 0) _exit(body());
+    if (pid_ == 0) {
+      close(gate[1]);
+      char byte;
+      (void)!read(gate[0], &byte, 1);
+      close(gate[0]);
+      _exit(body());
+    }
     absl::StatusOr<UniqueFd> pidfd = OpenPidfd(pid_);
+    close(gate[0]);
+    close(gate[1]);
     EXPECT_TRUE(pidfd.ok()) << pidfd.status();
     return pidfd.ok() ? *std::move(pidfd) : UniqueFd();
   }
