@@ -4,9 +4,9 @@
 
 #include <optional>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cli/duration.h"
+#include "cli/options.h"
 #include "cli/output.h"
 
 namespace treekill::cli {
@@ -97,21 +97,6 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
   }
 }
 
-absl::Status OptionError(int result, const std::string& word) {
-  bool is_long = absl::StartsWith(word, "--");
-  const char* problem = " is not known";
-  if (result == ':') {
-    problem = " needs a value";
-  } else if (is_long && optopt != 0) {
-    problem = " takes no value";
-  }
-  // A short option may stand in a bundle: then optopt tells which it is.
-  std::string name = is_long ? word.substr(0, word.find('='))
-                             : absl::StrCat("-", std::string(1, optopt));
-  return absl::InvalidArgumentError(absl::StrCat(
-      "option ", Quoted(name), problem, "; 'treekill run --help' lists them"));
-}
-
 }  // namespace
 
 const char kRunHelp[] =
@@ -149,24 +134,14 @@ const char kRunHelp[] =
 
 absl::StatusOr<RunCommandLine> ParseRunCommandLine(int argc, char** argv) {
   RunCommandLine line;
-  opterr = 0;
-  optind = 0;
-  // "+": the first word that is no option begins the command.
-  constexpr char kShortOptions[] = "+:k:s:C:vh";
-  while (true) {
-    optopt = 0;
-    int word = optind == 0 ? 1 : optind;
-    int result = getopt_long(argc, argv, kShortOptions, kOptions, nullptr);
-    if (result == -1) break;
-    if (result == '?' || result == ':') {
-      return OptionError(result, argv[word]);
-    }
-    absl::Status applied =
-        Apply(result, optarg == nullptr ? "" : optarg, &line);
+  OptionReader reader(argc, argv, "run", "+:k:s:C:vh", kOptions);
+  while (reader.Next()) {
+    absl::Status applied = Apply(reader.option(), reader.value(), &line);
     if (!applied.ok()) return applied;
   }
+  if (!reader.status().ok()) return reader.status();
   if (line.help) return line;
-  line.command.assign(argv + optind, argv + argc);
+  line.command = reader.rest();
   if (line.command.empty()) {
     return absl::InvalidArgumentError(
         "no command is given; usage: treekill run [OPTION]... [--] COMMAND "

@@ -1,0 +1,48 @@
+// Reading the options of a subcommand: getopt_long(3), with its complaints in
+// one line of ours.
+#ifndef TREEKILL_CLI_OPTIONS_H_
+#define TREEKILL_CLI_OPTIONS_H_
+
+#include <getopt.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace treekill::cli {
+
+// One at a time: getopt_long(3) keeps its state in the process.
+class OptionReader final {
+ public:
+  // Takes the arguments from the subcommand's name on. `short_options` begins
+  // with "+:": the first word that is no option ends them.
+  OptionReader(int argc, char** argv, const char* subcommand,
+               const char* short_options, const option* long_options);
+
+  // Goes to the next option; false at the end, or when status() is an error.
+  bool Next();
+  int option() const { return option_; }
+  // Of the option; "" without one.
+  std::string value() const { return value_; }
+  const absl::Status& status() const { return status_; }
+
+  // The words after the options.
+  std::vector<std::string> rest() const;
+
+ private:
+  absl::Status Complaint(int result, const std::string& word) const;
+
+  const int argc_;
+  char** const argv_;
+  const char* const subcommand_;
+  const char* const short_options_;
+  const struct option* const long_options_;
+  int option_ = 0;
+  std::string value_;
+  absl::Status status_;
+};
+
+}  // namespace treekill::cli
+
+#endif  // TREEKILL_CLI_OPTIONS_H_
