@@ -82,6 +82,8 @@ class Run final {
       return ReportFailure(status);
     }
     terminal_.Restore();
+    // No destructor is run when we end by a signal.
+    supervisor_.reset();
     return ReportEnd();
   }
 
@@ -96,10 +98,11 @@ class Run final {
     }
     bool by_cgroup = line_.containment == Containment::kAuto ||
                      line_.containment == Containment::kCgroup;
-    absl::StatusOr<Supervisor> supervisor =
-        Supervisor::Create({.containment = line_.containment,
-                            .require = line_.require,
-                            .adopt_orphans = by_cgroup});
+    absl::StatusOr<Supervisor> supervisor = Supervisor::Create(
+        {.containment = line_.containment,
+         .require = line_.require,
+         .fork_guardian = line_.guardian != GuardianChoice::kNo,
+         .adopt_orphans = by_cgroup});
     if (!supervisor.ok()) return supervisor.status();
     supervisor_ = std::make_unique<Supervisor>(*std::move(supervisor));
     if (line_.verbose) {
@@ -113,6 +116,10 @@ class Run final {
         .timeout = line_.timeout,
         .timeout_signal = line_.signal,
         .teardown = {.kill_mode = line_.kill_mode, .steps = {step}},
+        .on_supervisor_death = line_.guardian == GuardianChoice::kNo
+                                   ? OnSupervisorDeath::kKillLeader
+                                   : OnSupervisorDeath::kKillTree,
+        .guardian_optional = line_.guardian == GuardianChoice::kTry,
         .new_process_group = !terminal_.was_foreground() ||
                              line_.containment == Containment::kProcessGroup,
         .describe_members = line_.verbose || !line_.report.empty()};
@@ -127,9 +134,30 @@ class Run final {
     if (line_.verbose) {
       Message(absl::StrCat("started ", line_.command[0], " as pid ",
                            tree_.leader(), tree_.leaf().empty() ? "" : " in ",
-                           tree_.leaf()));
+                           tree_.leaf(), ", ", Guarded()));
     }
+    NoteGuardian();
     return absl::OkStatus();
+  }
+
+  // Never a silent downgrade.
+  void NoteGuardian() const {
+    const TreeReport& report = tree_.report();
+    if (report.guardian_error.ok()) return;
+    Message(absl::StrCat("no guardian: ", report.guardian_error.message(), "; ",
+                         Guarded()));
+  }
+
+  const char* Guarded() const {
+    switch (tree_.report().on_supervisor_death) {
+      case OnSupervisorDeath::kKillTree:
+        return "guarded";
+      case OnSupervisorDeath::kKillLeader:
+        return "if treekill is killed, what the command has started lives on";
+      case OnSupervisorDeath::kLeave:
+        break;
+    }
+    return "if treekill is killed, the command lives on";
   }
 
   absl::Status Serve() {
@@ -242,6 +270,8 @@ class Run final {
   int ReportEnd() {
     const TreeReport& report = tree_.report();
     if (line_.verbose) Message(Summary(report));
+    // With --guardian=try it was said at the start.
+    if (line_.guardian == GuardianChoice::kYes) NoteGuardian();
     for (const absl::Status& error : report.errors) {
       Message(std::string(error.message()));
     }

@@ -20,6 +20,7 @@ enum Option {
   kRequire,
   kName,
   kReport,
+  kGuardian,
 };
 
 constexpr option kOptions[] = {
@@ -33,6 +34,7 @@ constexpr option kOptions[] = {
     {"name", required_argument, nullptr, kName},
     {"chdir", required_argument, nullptr, 'C'},
     {"report", required_argument, nullptr, kReport},
+    {"guardian", required_argument, nullptr, kGuardian},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0}};
@@ -47,6 +49,13 @@ absl::Status Store(const std::optional<Value>& parsed, const char* option,
   }
   *value = *parsed;
   return absl::OkStatus();
+}
+
+std::optional<GuardianChoice> ParseGuardianChoice(const std::string& text) {
+  if (text == "yes") return GuardianChoice::kYes;
+  if (text == "try") return GuardianChoice::kTry;
+  if (text == "no") return GuardianChoice::kNo;
+  return std::nullopt;
 }
 
 absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
@@ -88,6 +97,9 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
       }
       line->report = value;
       return absl::OkStatus();
+    case kGuardian:
+      return Store(ParseGuardianChoice(value), "--guardian", value,
+                   "yes, try or no", &line->guardian);
     case 'v':
       line->verbose = true;
       return absl::OkStatus();
@@ -120,6 +132,11 @@ const char kRunHelp[] =
     "                             process-group or process; the last two lose\n"
     "                             those that leave\n"
     "      --require=KIND         do not start on less than KIND\n"
+    "      --guardian=yes|try|no  the process that ends COMMAND and all it "
+    "has\n"
+    "                             started if treekill itself is killed: yes\n"
+    "                             (the default) exits with 125 when it cannot\n"
+    "                             be had; with no, COMMAND alone is killed\n"
     "      --name=NAME            a name for the cgroup\n"
     "  -C, --chdir=DIR            start COMMAND in DIR\n"
     "      --report=FILE|fd:N     write what happened there, in JSON\n"

@@ -14,6 +14,8 @@ namespace treekill::cli {
 
 extern const char kRunHelp[];
 
+enum class GuardianChoice { kYes, kTry, kNo };
+
 struct RunCommandLine {
   bool help = false;
   bool verbose = false;
@@ -24,6 +26,7 @@ struct RunCommandLine {
   KillMode kill_mode = KillMode::kControlGroup;
   Containment containment = Containment::kAuto;
   Containment require = Containment::kAuto;
+  GuardianChoice guardian = GuardianChoice::kYes;
   std::string name;
   std::string directory;
   // Empty, a file, or "fd:N".

@@ -65,6 +65,8 @@ install_test_packages() {
   # libsystemd0                what we say of cgroups is compared with it
   # coreutils                  timeout, which treekill is compared with
   # procps util-linux          watch, top, setsid: to make escapees
+  # lsof                       what the guardian holds
+  # python3                    a caller in another language
   install_packages libgtest-dev libgmock-dev libsystemd0 \
-    coreutils procps util-linux bash
+    coreutils procps util-linux bash lsof python3
 }

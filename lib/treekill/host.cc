@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/containment/placement.h"
 #include "treekill/kernel/mounts.h"
 #include "treekill/systemd/delegation.h"
@@ -28,7 +29,7 @@ absl::Status ProbeLeaf(HostInfo* host) {
   host->own_cgroup = placement->parent.path();
   host->delegated = placement->right == containment::PlacementRight::kDelegated;
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-      containment::HoldInCgroup(*placement, "probe");
+      containment::HoldInCgroup(*placement, containment::NewLeafName("probe"));
   if (!hold.ok()) return hold.status();
   return (*hold)->Remove();
 }

@@ -1,37 +1,15 @@
 #include "treekill/report.h"
 
-#include <nlohmann/json.hpp>
-
+#include "treekill/json.h"
 #include "treekill/kernel/signals.h"
 
 namespace treekill {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr int kSchemaVersion = 1;
-
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-Json MemberToJson(const Member& member) {
-  Json json = {{"pid", member.pid},
-               {"parent", member.parent},
-               {"process_group", member.process_group},
-               {"session", member.session},
-               {"start_time", member.start_time},
-               {"name", member.name},
-               {"state", std::string(1, member.state)}};
-  if (!member.wait_channel.empty()) json["wchan"] = member.wait_channel;
-  return json;
-}
-
-Json MembersToJson(const std::vector<Member>& members) {
-  Json json = Json::array();
-  for (const Member& member : members) json.push_back(MemberToJson(member));
-  return json;
-}
+using internal::ErrorToJson;
+using internal::Json;
+using internal::kSchemaVersion;
+using internal::MembersToJson;
 
 Json SignalToJson(int signal) {
   return signal == 0 ? Json(nullptr) : Json(kernel::SignalName(signal));
@@ -47,9 +25,7 @@ Json LeaderToJson(const TreeReport& report) {
 
 Json ErrorsToJson(const std::vector<absl::Status>& errors) {
   Json json = Json::array();
-  for (const absl::Status& error : errors) {
-    json.push_back(std::string(error.message()));
-  }
+  for (const absl::Status& error : errors) json.push_back(ErrorToJson(error));
   return json;
 }
 
@@ -63,6 +39,10 @@ const char* EndReasonName(EndReason reason) {
       return "timeout";
     case EndReason::kStopped:
       return "stop";
+    case EndReason::kParentDied:
+      return "parent-death";
+    case EndReason::kLifelineClosed:
+      return "lifeline";
     case EndReason::kKilled:
       return "kill";
   }
@@ -77,6 +57,9 @@ std::string ReportToJson(const TreeReport& report, int exit_status) {
       {"command", report.argv},
       {"containment", ContainmentName(report.containment)},
       {"leaf", report.leaf.empty() ? Json(nullptr) : Json(report.leaf)},
+      {"on_supervisor_death",
+       OnSupervisorDeathName(report.on_supervisor_death)},
+      {"guardian_error", ErrorToJson(report.guardian_error)},
       {"leader", LeaderToJson(report)},
       {"reason", EndReasonName(report.reason)},
       {"first_signal", SignalToJson(report.first_signal)},
@@ -94,13 +77,13 @@ std::string ReportToJson(const TreeReport& report, int exit_status) {
         {"user", absl::ToDoubleSeconds(report.user_time)},
         {"system", absl::ToDoubleSeconds(report.system_time)}}},
       {"max_rss_kib", report.max_rss_kib}};
-  return Dump(json);
+  return internal::Dump(json);
 }
 
 std::string FailureToJson(const absl::Status& error, int exit_status) {
-  return Dump({{"schema_version", kSchemaVersion},
-               {"exit_status", exit_status},
-               {"error", std::string(error.message())}});
+  return internal::Dump({{"schema_version", kSchemaVersion},
+                         {"exit_status", exit_status},
+                         {"error", ErrorToJson(error)}});
 }
 
 }  // namespace treekill

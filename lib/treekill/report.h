@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "treekill/containment/kind.h"
 #include "treekill/exit_status.h"
+#include "treekill/teardown.h"
 
 namespace treekill {
 
@@ -39,12 +40,16 @@ enum class EndReason {
   kTimeout,
   // Tree::Stop().
   kStopped,
+  // The same, because the process that had started the caller was gone, or the
+  // other end of a descriptor closed.
+  kParentDied,
+  kLifelineClosed,
   // Tree::Kill(), or the handle was destroyed. A write to Tree::kill_fd() by
   // others looks like a leader that ended by SIGKILL.
   kKilled,
 };
 
-// "exit", "timeout", "stop", "kill".
+// "exit", "timeout", "stop", "parent-death", "lifeline", "kill".
 const char* EndReasonName(EndReason reason);
 
 // The end of a tree. Filled in step by step; complete when Tree::ended().
@@ -54,6 +59,11 @@ struct TreeReport {
   Containment containment = Containment::kAuto;
   // The leaf's directory while the tree lived; "" without one.
   std::string leaf;
+
+  // What would have become of it, had its supervisor been killed; and why there
+  // was no guardian although one was asked for, if so.
+  OnSupervisorDeath on_supervisor_death = OnSupervisorDeath::kLeave;
+  absl::Status guardian_error;
 
   pid_t leader = 0;
   ExitStatus status;

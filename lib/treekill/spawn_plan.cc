@@ -32,6 +32,8 @@ const char* StageName(kernel::ChildStage stage) {
       return "dup3";
     case kernel::ChildStage::kWorkingDirectory:
       return "chdir";
+    case kernel::ChildStage::kParentDeath:
+      return "prctl";
     case kernel::ChildStage::kSignals:
       return "sigprocmask";
     case kernel::ChildStage::kExec:
@@ -58,6 +60,11 @@ absl::Status SpawnPlan::Prepare(const Command& command,
   }
   PrepareArguments(command);
   return PrepareDescriptors(command);
+}
+
+void SpawnPlan::SetParentDeathSignal(int signal) {
+  plan_.parent_death_signal = signal;
+  plan_.parent = getpid();
 }
 
 void SpawnPlan::PrepareArguments(const Command& command) {

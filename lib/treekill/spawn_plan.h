@@ -23,6 +23,9 @@ class SpawnPlan final {
   // Lays out the plan of a valid command: environment, PATH, descriptors.
   absl::Status Prepare(const Command& command, bool new_process_group);
 
+  // `signal` is sent to the child when the calling thread ends.
+  void SetParentDeathSignal(int signal);
+
   const kernel::ChildPlan& plan() const { return plan_; }
 
  private:

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/error.h"
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/clone.h"
@@ -18,7 +20,10 @@
 namespace treekill {
 namespace {
 
+using internal::GroupToSignal;
+using internal::KeyOf;
 using internal::Phase;
+using internal::Source;
 using internal::TreeState;
 
 // After a signal the hold is asked whether it is empty, at growing intervals: a
@@ -28,12 +33,6 @@ constexpr absl::Duration kLastAsk = absl::Milliseconds(64);
 // From this interval on SIGKILL is repeated each time: on kernels before 6.14 a
 // fork in flight can miss it, and there is no event of that.
 constexpr absl::Duration kKillAgain = absl::Milliseconds(16);
-
-// What is ready: the number of the tree, and what of it.
-enum class Source : uint64_t { kLeader = 1, kEvents = 2 };
-constexpr uint64_t KeyOf(uint64_t id, Source source) {
-  return id << 2 | static_cast<uint64_t>(source);
-}
 
 ExitStatus ToExitStatus(const kernel::ChildEnd& end) {
   switch (end.how) {
@@ -54,12 +53,6 @@ void NoteEnd(TreeState& tree, const kernel::ChildEnd& end) {
   tree.report.max_rss_kib = end.usage.ru_maxrss;
 }
 
-// The process group that the steps' signals are confined to; 0: to none.
-pid_t GroupToSignal(const TreeState& tree) {
-  if (tree.options.teardown.kill_mode != KillMode::kProcessGroup) return 0;
-  return tree.options.new_process_group ? tree.report.leader : getpgrp();
-}
-
 // One line for each thing that goes wrong, however often it does.
 void NoteError(TreeState& tree, const absl::Status& error) {
   std::vector<absl::Status>& errors = tree.report.errors;
@@ -74,7 +67,7 @@ void NoteError(TreeState& tree, const absl::Status& error) {
 // ---------------------------------------------------------------- the start
 
 absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
-    const std::string& name) const {
+    const std::string& leaf_name) const {
   switch (containment_) {
     case Containment::kProcess:
       return containment::HoldProcess();
@@ -84,7 +77,7 @@ absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
     case Containment::kCgroup:
       break;
   }
-  return containment::HoldInCgroup(*placement_, name);
+  return containment::HoldInCgroup(*placement_, leaf_name);
 }
 
 absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
@@ -108,15 +101,23 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
   tree->report.name = options.name;
   tree->report.argv = command.argv;
   tree->report.containment = containment_;
+  tree->leaf_name = containment::NewLeafName(options.name);
+  absl::Status prepared = PrepareForDeath(*tree);
+  if (!prepared.ok()) {
+    reserve_.clear();
+    return prepared;
+  }
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-      MakeHold(options.name);
+      MakeHold(tree->leaf_name);
   if (!hold.ok()) {
     reserve_.clear();
+    Unguard(*tree);
     return hold.status();
   }
   tree->hold = *std::move(hold);
   tree->report.leaf = tree->hold->path();
-  absl::Status started = StartLeader(*tree, command);
+  absl::Status started = HandOver(*tree);
+  if (started.ok()) started = StartLeader(*tree, command);
   if (!started.ok()) {
     Abandon(*tree);
     return started;
@@ -132,6 +133,7 @@ absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
       plan.Prepare(command, tree.options.new_process_group ||
                                 tree.hold->NeedsProcessGroup());
   if (!prepared.ok()) return prepared;
+  if (tree.parent_death_signal) plan.SetParentDeathSignal(SIGKILL);
   tree.report.started = absl::Now();
   tree.started = kernel::MonotonicNow();
   absl::StatusOr<kernel::Child> child =
@@ -169,10 +171,11 @@ void Supervisor::Impl::Abandon(TreeState& tree) {
       ReapLeader(tree);
     }
     bool gone = !born || tree.reaped;
-    if (gone && !kernel::IsBusy(tree.hold->Remove())) return;
-    if (kernel::MonotonicNow() > end) return;
+    if (gone && !kernel::IsBusy(tree.hold->Remove())) break;
+    if (kernel::MonotonicNow() > end) break;
     absl::SleepFor(absl::Milliseconds(1));
   }
+  Unguard(tree);
 }
 
 // ----------------------------------------------------------------- watching
@@ -181,6 +184,7 @@ absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
   absl::StatusOr<std::vector<uint64_t>> keys = loop_.Poll(timeout);
   if (!keys.ok()) return keys.status();
   for (uint64_t key : *keys) {
+    if (key == internal::kGuardianKey) ReplaceGuardian();
     auto found = trees_.find(key >> 2);
     if (found == trees_.end()) continue;
     // Finish() takes it out of the map.
@@ -193,6 +197,11 @@ absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
   }
   absl::Duration now = kernel::MonotonicNow();
   while (!alarms_.empty() && alarms_.begin()->first <= now) {
+    if (alarms_.begin()->second == internal::kNoTree) {
+      alarms_.erase(alarms_.begin());
+      RestoreGuardian();
+      continue;
+    }
     std::shared_ptr<TreeState> tree = trees_.at(alarms_.begin()->second);
     SetAlarm(*tree, absl::InfiniteDuration());
     OnAlarm(*tree);
@@ -313,12 +322,13 @@ void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
   }
   tree.phase = Phase::kGrace;
   tree.step = step;
+  tree.grace_end = kernel::MonotonicNow() + steps[step].grace;
+  TellPhase(tree);
   if (step == 0) tree.report.first_signal = steps[0].signal;
   if (!SendStepSignal(tree, steps[step].signal)) {
     StartDrain(tree);
     return;
   }
-  tree.grace_end = kernel::MonotonicNow() + steps[step].grace;
   tree.ask = absl::ZeroDuration();
   AskLater(tree);
   TryFinish(tree);
@@ -367,7 +377,8 @@ bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
 }
 
 void Supervisor::Impl::StartDrain(TreeState& tree) {
-  tree.phase = Phase::kDrain;
+  bool was_grace = std::exchange(tree.phase, Phase::kDrain) == Phase::kGrace;
+  if (was_grace) TellPhase(tree);
   tree.paused.reset();
   tree.drain_end = kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
@@ -455,6 +466,7 @@ void Supervisor::Impl::Finish(TreeState& tree) {
   tree.supervisor = nullptr;
   tree.report.teardown_time = kernel::MonotonicNow() - tree.ending;
   trees_.erase(tree.id);
+  Unguard(tree);
 }
 
 }  // namespace treekill

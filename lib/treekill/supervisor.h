@@ -29,6 +29,18 @@ struct SupervisorOptions {
   // for nothing.
   Containment require = Containment::kAuto;
 
+  // The guardian of the trees with OnSupervisorDeath::kKillTree: one process a
+  // Supervisor, started by the first Spawn() that needs it, replaced when it
+  // dies, and ended by the destructor. It is the program treekill-guardian, so
+  // that a large or multi-threaded host is not forked. Its path; "": what
+  // TREEKILL_GUARDIAN in the environment names, else where it was installed or
+  // built.
+  std::string guardian_program = {};
+  // Instead it is a copy of this process (fork(2)), which starts sooner, for a
+  // small process with one thread that never has another. It ends whenever
+  // there is no tree left.
+  bool fork_guardian = false;
+
   // Makes this *process* the reaper of every orphan below it
   // (PR_SET_CHILD_SUBREAPER, prctl(2)), so that a process which moved itself
   // out of its leaf is found when its tree ends, and killed; and reaps every
@@ -39,7 +51,8 @@ struct SupervisorOptions {
   bool adopt_orphans = false;
 };
 
-// Owns the place where the leaves are made, and one epoll descriptor.
+// Owns the place where the leaves are made, one epoll descriptor, and one child
+// process: the guardian, which outlives this process when that is killed.
 //
 // It keeps no state in the process, but with `adopt_orphans`: no signal
 // handler, no thread, no waitpid(-1). SIGCHLD should not be ignored in the
@@ -65,10 +78,10 @@ class Supervisor final {
   ~Supervisor();
 
   // Starts `command`. Returns when it has been executed: the calling thread,
-  // and no other, waits for that. On failure nothing is left running and
-  // nothing is left behind; CallOf() the status tells "execve" (ErrnoOf()
-  // ENOENT: not found), "chdir", "clone3", "mkdir", ...; kInvalidArgument
-  // means that `command` or `options` make no sense.
+  // and no other, waits for that. On failure nothing is left running but the
+  // guardian, and nothing is left behind; CallOf() the status tells "execve"
+  // (ErrnoOf() ENOENT: not found), "chdir", "clone3", "mkdir", ...;
+  // kInvalidArgument means that `command` or `options` make no sense.
   absl::StatusOr<Tree> Spawn(const Command& command,
                              const TreeOptions& options = TreeOptions());
 

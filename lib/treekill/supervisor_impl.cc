@@ -10,6 +10,11 @@ namespace treekill {
 using internal::Phase;
 using internal::TreeState;
 
+pid_t internal::GroupToSignal(const TreeState& tree) {
+  if (tree.options.teardown.kill_mode != KillMode::kProcessGroup) return 0;
+  return tree.options.new_process_group ? tree.report.leader : getpgrp();
+}
+
 absl::StatusOr<std::unique_ptr<Supervisor::Impl>> Supervisor::Impl::Create(
     const SupervisorOptions& options) {
   absl::StatusOr<kernel::EventLoop> loop = kernel::EventLoop::Create();
@@ -110,6 +115,7 @@ void Supervisor::Impl::ResumeTimers(TreeState& tree) {
   tree.paused.reset();
   tree.grace_end += away;
   SetAlarm(tree, tree.alarm + away);
+  if (tree.phase == Phase::kGrace) TellPhase(tree);
   (void)ArmTimer();
 }
 

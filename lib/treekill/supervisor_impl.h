@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "treekill/containment/hold.h"
 #include "treekill/containment/placement.h"
+#include "treekill/guardian/client.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/fd.h"
 #include "treekill/supervisor.h"
@@ -45,10 +46,15 @@ struct TreeState {
   // The leaf's parent, for as long as the leaf may have to be removed.
   std::shared_ptr<const containment::Placement> placement;
   std::unique_ptr<containment::Hold> hold;
+  std::string leaf_name;
   kernel::UniqueFd pidfd;
   pid_t owner = 0;
   TreeOptions options;
   TreeReport report;
+
+  // The guardian is to know of it; it may be that there is none just now.
+  bool guarded = false;
+  bool parent_death_signal = false;
 
   Phase phase = Phase::kRunning;
   size_t step = 0;
@@ -79,6 +85,18 @@ struct TreeState {
 
   absl::Status Kill();
 };
+
+// What epoll says is ready: a tree, and what of it, or the guardian.
+enum class Source : uint64_t { kLeader = 1, kEvents = 2 };
+constexpr uint64_t KeyOf(uint64_t id, Source source) {
+  return id << 2 | static_cast<uint64_t>(source);
+}
+// The number of no tree.
+constexpr uint64_t kNoTree = 0;
+constexpr uint64_t kGuardianKey = KeyOf(kNoTree, Source::kLeader);
+
+// The process group that the steps' signals are confined to; 0: to none.
+pid_t GroupToSignal(const TreeState& tree);
 
 // nullopt when the process is dead.
 std::optional<Member> DescribeMember(pid_t pid);
@@ -114,7 +132,7 @@ class Supervisor::Impl final {
   absl::Status Adopt();
   absl::Status FillReserve();
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
-      const std::string& name) const;
+      const std::string& leaf_name) const;
   absl::Status StartLeader(TreeState& tree, const Command& command);
   void Abandon(TreeState& tree);
 
@@ -132,6 +150,22 @@ class Supervisor::Impl final {
   void GiveUp(TreeState& tree);
   void Finish(TreeState& tree);
 
+  absl::Status PrepareForDeath(TreeState& tree);
+  absl::Status HandOver(TreeState& tree);
+  absl::Status Guard(const TreeState& tree);
+  absl::Status StartGuardian(const TreeState* coming);
+  absl::Status TryStartGuardian(const TreeState* coming);
+  void DropGuardian();
+  void NoteGuardian(const absl::Status& state);
+  void ReplaceGuardian();
+  void RestoreGuardian();
+  void TellPhase(TreeState& tree);
+  void Unguard(TreeState& tree);
+  void NoteGuard(TreeState& tree, const absl::Status& state);
+  bool IsGuardian(pid_t pid) const {
+    return guardian_.has_value() && guardian_->pid() == pid;
+  }
+
   void WatchTree(TreeState& tree);
   void SetAlarm(TreeState& tree, absl::Duration moment);
   absl::Status ArmTimer();
@@ -143,6 +177,11 @@ class Supervisor::Impl final {
   Containment containment_ = Containment::kAuto;
   std::shared_ptr<const containment::Placement> placement_;
   std::map<uint64_t, std::shared_ptr<TreeState>> trees_;
+  // While there is, or was, a tree that needs one.
+  std::optional<guardian::Guardian> guardian_;
+  // The last one, and how many have died in quick succession.
+  absl::Duration guardian_started_;
+  int guardian_deaths_ = 0;
   std::set<std::pair<absl::Duration, uint64_t>> alarms_;
   uint64_t next_id_ = 1;
   // For the end of a tree, when there may be none to be had: a walk through

@@ -19,6 +19,18 @@ const char* KillModeName(KillMode mode) {
   return "unknown";
 }
 
+const char* OnSupervisorDeathName(OnSupervisorDeath what) {
+  switch (what) {
+    case OnSupervisorDeath::kLeave:
+      return "leave";
+    case OnSupervisorDeath::kKillLeader:
+      return "kill-leader";
+    case OnSupervisorDeath::kKillTree:
+      return "kill-tree";
+  }
+  return "unknown";
+}
+
 std::optional<KillMode> ParseKillMode(const std::string& name) {
   for (KillMode mode : {KillMode::kControlGroup, KillMode::kMixed,
                         KillMode::kProcessGroup, KillMode::kProcess}) {

@@ -34,6 +34,35 @@ std::optional<KillMode> ParseKillMode(const std::string& name);
 std::optional<int> ParseSignal(const std::string& text);
 std::string SignalName(int signal);
 
+// What becomes of a tree when the process that supervises it ends without
+// having ended the tree: by SIGKILL, a crash, or exec.
+enum class OnSupervisorDeath {
+  // It lives on in its leaf, which `treekill gc` then leaves alone, too.
+  kLeave,
+  // The leader is sent SIGKILL: PR_SET_PDEATHSIG, see ParentDeathSignal. What
+  // it has started lives on, until `treekill gc`.
+  kKillLeader,
+  // A guardian, a process of its own, goes on with the teardown if it has
+  // begun, else sends SIGKILL to the whole tree, and removes the leaf.
+  kKillTree,
+};
+
+// "leave", "kill-leader", "kill-tree".
+const char* OnSupervisorDeathName(OnSupervisorDeath what);
+
+// PR_SET_PDEATHSIG of the leader, prctl(2): the kernel sends it SIGKILL when
+// the *thread* that has started it ends, be it that the process lives on. So a
+// worker thread must outlive the commands it has started with it. The kernel
+// forgets it when the command is a setuid program or has capabilities.
+enum class ParentDeathSignal {
+  // If Spawn() is called by the main thread, which rarely ends before its
+  // process (pthread_exit(3) would do that); as a second net with kKillTree.
+  // The leader then gets no rest of its grace when the supervisor is killed.
+  kFromMainThread,
+  kAlways,
+  kNever,
+};
+
 // One signal, followed by SIGCONT, so that stopped members see it; frozen ones
 // are thawed. Then time to react.
 struct TeardownStep {

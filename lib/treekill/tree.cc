@@ -125,10 +125,9 @@ int Tree::kill_fd() const { return state_->hold->kill_fd(); }
 Containment Tree::containment() const { return state_->hold->kind(); }
 std::string Tree::leaf() const { return state_->report.leaf; }
 
-void Tree::Stop(int first_signal) {
+void Tree::Stop(int first_signal, EndReason reason) {
   if (state_->supervisor == nullptr) return;
-  EndReason reason =
-      first_signal == SIGKILL ? EndReason::kKilled : EndReason::kStopped;
+  if (first_signal == SIGKILL) reason = EndReason::kKilled;
   state_->supervisor->BeginTeardown(*state_, reason, first_signal);
 }
 

@@ -35,6 +35,16 @@ struct TreeOptions {
 
   TeardownPolicy teardown = TeardownPolicy();
 
+  // What is to become of the tree when this process is killed. In effect, see
+  // TreeReport::on_supervisor_death; kKillTree needs Containment::kCgroup and
+  // is less without.
+  OnSupervisorDeath on_supervisor_death = OnSupervisorDeath::kKillTree;
+  // Without, Spawn() fails when no guardian can be had. With, it goes on with
+  // less: TreeReport::on_supervisor_death and guardian_error say so.
+  bool guardian_optional = false;
+  // Of no effect with kLeave; kKillLeader means kAlways.
+  ParentDeathSignal parent_death_signal = ParentDeathSignal::kFromMainThread;
+
   // Gives the leader a process group of its own. Without, it stays in the
   // caller's and so can be in the foreground of the caller's terminal.
   bool new_process_group = true;
@@ -84,8 +94,8 @@ class Tree final {
 
   // Begins the teardown as TreeOptions::teardown says it, if it has not begun;
   // with `first_signal` in place of the first step's. SIGKILL skips the steps,
-  // those under way included. Does not block.
-  void Stop(int first_signal = 0);
+  // those under way included. `reason` is for the report. Does not block.
+  void Stop(int first_signal = 0, EndReason reason = EndReason::kStopped);
 
   // SIGKILL to the whole tree, now. Does not block. Any thread. It is sent
   // once; Stop(SIGKILL) goes on until all are dead or the drain timeout is

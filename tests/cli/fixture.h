@@ -48,7 +48,10 @@ class CliTest : public testing::Test {
     if (!HasFailure()) return;
     // One test's failure is not the next one's.
     KillByCookie(cookie_);
-    for (const std::string& leaf : LeftLeaves()) rmdir(leaf.c_str());
+    Eventually([] {
+      for (const std::string& leaf : LeftLeaves()) rmdir(leaf.c_str());
+      return LeftLeaves().empty();
+    });
   }
 
   // A process group of its own keeps the tests' terminal, if any, out of it.

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "tests/kernel/fixture.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/containment/placement.h"
 
 namespace treekill::kernel {
@@ -294,7 +295,7 @@ TEST_F(CgroupTest, AHoldMakesItsLeafAndRemovesIt) {
       containment::FindPlacement();
   ASSERT_TRUE(placement.ok()) << placement.status();
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-      containment::HoldInCgroup(*placement, "x");
+      containment::HoldInCgroup(*placement, containment::NewLeafName("x"));
   ASSERT_TRUE(hold.ok()) << hold.status();
   EXPECT_THAT((*hold)->path(), HasSubstr(own() + "/treekill-x-"));
   EXPECT_TRUE(DirectoryExists((*hold)->path()));
@@ -308,7 +309,8 @@ TEST_F(CgroupTest, AHoldThatIsDroppedRemovesItsLeaf) {
   absl::StatusOr<containment::Placement> placement =
       containment::FindPlacement();
   ASSERT_TRUE(placement.ok()) << placement.status();
-  EXPECT_TRUE(containment::HoldInCgroup(*placement, "").ok());
+  EXPECT_TRUE(
+      containment::HoldInCgroup(*placement, containment::NewLeafName("")).ok());
   EXPECT_THAT(rig::LeftLeaves(), IsEmpty());
 }
 

@@ -101,6 +101,8 @@ std::string TreekillWithFaultsPath() {
 std::string EscapeePath() { return BuiltProgram("tests/escapee"); }
 
 std::string ReadmeExamplePath() { return BuiltProgram("tests/readme_example"); }
+std::string HostPath() { return BuiltProgram("tests/host"); }
+std::string GuardianPath() { return BuiltProgram("treekill-guardian"); }
 
 std::string NewCookie() { return absl::StrCat("cookie-", RandomText()); }
 

@@ -32,6 +32,8 @@ std::string TreekillPath();
 std::string TreekillWithFaultsPath();
 std::string EscapeePath();
 std::string ReadmeExamplePath();
+std::string HostPath();
+std::string GuardianPath();
 
 // A text that is found in no other process, for one test.
 std::string NewCookie();

@@ -2,7 +2,8 @@
 //
 //   TREEKILL_FAULTS="mkdir:EACCES write@cgroup.kill:EPERM:1 clone3:EAGAIN"
 //
-// Each word is CALL[@PATH]:ERRNO[:TIMES]; without TIMES, always.
+// Each word is CALL[@PATH]:ERRNO[:TIMES[:AFTER]]; without TIMES, or with -1,
+// always; with AFTER, when that many calls have been let through.
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +22,7 @@ struct Fault {
   std::string path;
   int error = 0;
   int times = -1;
+  int after = 0;
 };
 
 std::vector<Fault>& Plan() {
@@ -40,6 +42,10 @@ int Inject(const char* call, const char* path) {
   for (Fault& fault : Plan()) {
     if (fault.call != call || fault.times == 0) continue;
     if (!fault.path.empty() && fault.path != path) continue;
+    if (fault.after > 0) {
+      --fault.after;
+      continue;
+    }
     if (fault.times > 0) --fault.times;
     return fault.error;
   }
@@ -55,6 +61,7 @@ void ReadPlan(const char* text) {
     if (target.size() > 1) fault.path = target[1];
     fault.error = ErrnoByName(parts.at(1));
     if (parts.size() > 2 && !absl::SimpleAtoi(parts[2], &fault.times)) abort();
+    if (parts.size() > 3 && !absl::SimpleAtoi(parts[3], &fault.after)) abort();
     Plan().push_back(fault);
   }
 }

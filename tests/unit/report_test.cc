@@ -76,6 +76,8 @@ TEST(ReportToJson, EveryField) {
   EXPECT_EQ(report.at("containment"), "cgroup");
   EXPECT_EQ(report.at("leaf"), "/sys/fs/cgroup/treekill-build-1-2");
   EXPECT_EQ(report.at("reason"), "timeout");
+  EXPECT_EQ(report.at("on_supervisor_death"), "leave");
+  EXPECT_EQ(report.at("guardian_error"), nullptr);
   EXPECT_EQ(report.at("first_signal"), "TERM");
   EXPECT_EQ(report.at("killed"), true);
   EXPECT_EQ(report.at("leaked_count"), 2);
@@ -85,6 +87,16 @@ TEST(ReportToJson, EveryField) {
   EXPECT_EQ(report.at("errors"),
             (json::array({"cannot read x: read: Input/output error"})));
   EXPECT_EQ(report.at("max_rss_kib"), int64_t{1} << 40);
+}
+
+TEST(ReportToJson, WhatItsSupervisorsDeathWouldHaveDone) {
+  TreeReport report = SomeReport();
+  report.on_supervisor_death = OnSupervisorDeath::kKillLeader;
+  report.guardian_error = absl::UnavailableError("no more processes");
+  EXPECT_EQ(Parsed(report).at("on_supervisor_death"), "kill-leader");
+  EXPECT_EQ(Parsed(report).at("guardian_error"), "no more processes");
+  report.on_supervisor_death = OnSupervisorDeath::kKillTree;
+  EXPECT_EQ(Parsed(report).at("on_supervisor_death"), "kill-tree");
 }
 
 TEST(ReportToJson, Times) {

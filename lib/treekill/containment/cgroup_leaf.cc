@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,12 +22,22 @@ constexpr int kMaxSignalPasses = 10;
 
 class CgroupLeaf final : public Hold {
  public:
+  // `maker` removes it in the end.
   CgroupLeaf(const kernel::Cgroup* parent, kernel::Cgroup leaf,
-             std::string name)
-      : parent_(parent), leaf_(std::move(leaf)), name_(std::move(name)) {}
+             std::string name, pid_t maker)
+      : parent_(parent),
+        leaf_(std::move(leaf)),
+        name_(std::move(name)),
+        maker_(maker) {}
+
+  void SetControls(kernel::UniqueFd kill, kernel::UniqueFd events) {
+    kill_fd_ = std::move(kill);
+    events_fd_ = std::move(events);
+  }
 
   ~CgroupLeaf() override {
-    if (!removed_ && owner_ == getpid()) (void)Remove();
+    bool ours = maker_ == getpid();
+    if (ours && !removed_) (void)Remove();
   }
 
   absl::Status OpenControls() {
@@ -169,25 +178,14 @@ class CgroupLeaf final : public Hold {
   const kernel::Cgroup* const parent_;
   const kernel::Cgroup leaf_;
   const std::string name_;
-  const pid_t owner_ = getpid();
   kernel::UniqueFd kill_fd_;
   kernel::UniqueFd events_fd_;
+  const pid_t maker_;
   pid_t leader_ = 0;
   // By the last Signal().
   std::unordered_set<pid_t> signalled_;
   bool removed_ = false;
 };
-
-// Unlike any that a dead supervisor with our pid may have left, and unlike any
-// control file.
-std::string LeafName(const std::string& name) {
-  uint32_t random = 0;
-  // Without entropy the pid alone must do: EEXIST is told apart below.
-  (void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
-  std::string middle = name.empty() ? "" : absl::StrCat(name, "-");
-  return absl::StrCat("treekill-", middle, getpid(), "-",
-                      absl::Hex(random, absl::kZeroPad8));
-}
 
 std::string HintFor(int error, PlacementRight right) {
   switch (error) {
@@ -214,18 +212,34 @@ std::string HintFor(int error, PlacementRight right) {
 
 absl::StatusOr<std::unique_ptr<Hold>> HoldInCgroup(const Placement& placement,
                                                    const std::string& name) {
-  std::string leaf_name = LeafName(name);
-  absl::StatusOr<kernel::Cgroup> leaf = placement.parent.MakeChild(leaf_name);
-  if (absl::IsAlreadyExists(leaf.status())) {
-    leaf_name = LeafName(name);
-    leaf = placement.parent.MakeChild(leaf_name);
-  }
+  absl::StatusOr<kernel::Cgroup> leaf = placement.parent.MakeChild(name);
   if (!leaf.ok()) {
     int error = kernel::StatusErrno(leaf.status());
     return kernel::WithHint(leaf.status(), HintFor(error, placement.right));
   }
   auto hold = std::make_unique<CgroupLeaf>(&placement.parent, *std::move(leaf),
-                                           leaf_name);
+                                           name, getpid());
+  absl::Status opened = hold->OpenControls();
+  if (!opened.ok()) return opened;
+  return hold;
+}
+
+absl::StatusOr<std::unique_ptr<Hold>> TakeOverLeaf(const kernel::Cgroup& parent,
+                                                   const std::string& name,
+                                                   LeafFds fds) {
+  constexpr pid_t kAnother = 0;
+  if (fds.directory.valid() && fds.kill.valid() && fds.events.valid()) {
+    auto leaf = kernel::Cgroup::Adopt(std::move(fds.directory),
+                                      absl::StrCat(parent.path(), "/", name));
+    auto hold =
+        std::make_unique<CgroupLeaf>(&parent, std::move(leaf), name, kAnother);
+    hold->SetControls(std::move(fds.kill), std::move(fds.events));
+    return hold;
+  }
+  absl::StatusOr<kernel::Cgroup> leaf = parent.OpenChild(name);
+  if (!leaf.ok()) return leaf.status();
+  auto hold =
+      std::make_unique<CgroupLeaf>(&parent, *std::move(leaf), name, kAnother);
   absl::Status opened = hold->OpenControls();
   if (!opened.ok()) return opened;
   return hold;

@@ -32,12 +32,27 @@ struct Placement {
 // An error says what is missing and what to do about it.
 absl::StatusOr<Placement> FindPlacement();
 
-// Makes a leaf named after `name` (may be empty) and this process. `parent`
-// must outlive the hold. Fails unless the leaf can really be killed through
-// cgroup.kill (Linux 5.14). The leaf is removed by Hold::Remove(), and by the
-// destructor as far as that goes without waiting.
+// Makes a leaf of that name; see leaf_name.h. `placement` must outlive the
+// hold. Fails unless the leaf can really be killed through cgroup.kill (Linux
+// 5.14). The leaf is removed by Hold::Remove(), and by the destructor as far as
+// that goes without waiting.
 absl::StatusOr<std::unique_ptr<Hold>> HoldInCgroup(const Placement& placement,
                                                    const std::string& name);
+
+// The descriptors of a leaf, as its maker has opened them.
+struct LeafFds {
+  kernel::UniqueFd directory;
+  kernel::UniqueFd kill;
+  kernel::UniqueFd events;
+};
+
+// Holds a leaf that another process has made, by its descriptors; as far as
+// they are missing it is opened by name. kNotFound when there is none. It is
+// removed by Hold::Remove() only.
+// `parent` must outlive the hold.
+absl::StatusOr<std::unique_ptr<Hold>> TakeOverLeaf(const kernel::Cgroup& parent,
+                                                   const std::string& name,
+                                                   LeafFds fds = LeafFds());
 
 }  // namespace treekill::containment
 

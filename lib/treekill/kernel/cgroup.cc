@@ -5,8 +5,10 @@
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <memory>
@@ -64,13 +66,24 @@ absl::StatusOr<std::vector<std::string>> ListSubdirectories(int fd) {
 // that go away meanwhile are passed over.
 class Walk final {
  public:
-  // On the way down, the root included.
-  using Enter = std::function<absl::Status(int directory)>;
+  // On the way down, the root included. It may take some of the `children`, the
+  // names of the cgroups right below, out of the walk.
+  using Enter = std::function<absl::Status(int directory,
+                                           std::vector<std::string>* children)>;
   // When all below `name` has been seen; not for the root.
   using Leave = std::function<absl::Status(int parent, const std::string&)>;
 
   Walk(const Cgroup& root, Enter enter, Leave leave)
       : root_(root), enter_(std::move(enter)), leave_(std::move(leave)) {}
+
+  // Of where the walk is.
+  std::string Path() const {
+    std::string path = root_.path();
+    for (size_t i = 1; i < levels_.size(); ++i) {
+      absl::StrAppend(&path, "/", levels_[i].name);
+    }
+    return path;
+  }
 
   absl::Status Run() {
     here_.reset(Openat(root_.fd(), ".", O_RDONLY | O_DIRECTORY));
@@ -100,7 +113,7 @@ class Walk final {
         ListSubdirectories(here_.get());
     if (!children.ok()) return children.status();
     levels_.push_back({std::move(name), *std::move(children)});
-    return enter_(here_.get());
+    return enter_(here_.get(), &levels_.back().children);
   }
 
   absl::Status GoDown() {
@@ -130,6 +143,10 @@ class Walk final {
   UniqueFd here_;
   std::vector<Level> levels_;
 };
+
+absl::Status EnterAll(int, std::vector<std::string>*) {
+  return absl::OkStatus();
+}
 
 absl::Status LeaveNothing(int, const std::string&) { return absl::OkStatus(); }
 
@@ -193,6 +210,37 @@ absl::StatusOr<Cgroup> Cgroup::MakeChild(const std::string& name) const {
   return Cgroup(*std::move(directory), path);
 }
 
+absl::StatusOr<Cgroup> Cgroup::OpenChild(const std::string& name) const {
+  std::string path = absl::StrCat(path_, "/", name);
+  UniqueFd directory = OpenSubdirectory(fd(), name);
+  if (!directory.valid()) {
+    return ErrnoStatus(errno, "open", absl::StrCat("cannot open ", path));
+  }
+  return Cgroup(std::move(directory), path);
+}
+
+absl::Status Cgroup::SetAttribute(const std::string& name,
+                                  const std::string& value) const {
+  UniqueFd directory(Openat(fd(), ".", O_RDONLY | O_DIRECTORY));
+  if (directory.valid() &&
+      kernel::SetAttribute(directory.get(), name.c_str(), value.data(),
+                           value.size()) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "setxattr",
+                     absl::StrCat("cannot mark cgroup ", path_));
+}
+
+std::optional<std::string> Cgroup::Attribute(const std::string& name) const {
+  UniqueFd directory(Openat(fd(), ".", O_RDONLY | O_DIRECTORY));
+  char value[256];
+  ssize_t size = directory.valid() ? fgetxattr(directory.get(), name.c_str(),
+                                               value, sizeof(value))
+                                   : -1;
+  if (size < 0) return std::nullopt;
+  return std::string(value, size);
+}
+
 absl::StatusOr<UniqueFd> Cgroup::OpenControl(const std::string& file,
                                              int flags) const {
   return OpenFile(fd(), file, flags, absl::StrCat(path_, "/", file));
@@ -200,7 +248,7 @@ absl::StatusOr<UniqueFd> Cgroup::OpenControl(const std::string& file,
 
 absl::StatusOr<CgroupMembers> Cgroup::Members() const {
   CgroupMembers members;
-  auto read = [&](int directory) {
+  auto read = [&](int directory, std::vector<std::string>*) {
     return ReadMembers(directory, path_, &members);
   };
   absl::Status status = Walk(*this, read, LeaveNothing).Run();
@@ -209,12 +257,33 @@ absl::StatusOr<CgroupMembers> Cgroup::Members() const {
 }
 
 absl::Status Cgroup::Thaw() const {
-  auto thaw = [&](int directory) {
+  auto thaw = [&](int directory, std::vector<std::string>*) {
     absl::Status status = WriteFile(directory, "cgroup.freeze", "0",
                                     absl::StrCat(path_, "/cgroup.freeze"));
     return MeansRemoved(StatusErrno(status)) ? absl::OkStatus() : status;
   };
   return Walk(*this, thaw, LeaveNothing).Run();
+}
+
+absl::Status Cgroup::VisitBelow(const Visitor& visit) const {
+  Walk* walk = nullptr;
+  auto enter = [&](int directory, std::vector<std::string>* children) {
+    if (children->empty()) return absl::OkStatus();
+    absl::StatusOr<UniqueFd> copy =
+        OpenFile(directory, ".", O_PATH | O_DIRECTORY, walk->Path());
+    if (!copy.ok()) return copy.status();
+    auto here =
+        std::make_shared<const Cgroup>(Adopt(*std::move(copy), walk->Path()));
+    children->erase(std::remove_if(children->begin(), children->end(),
+                                   [&](const std::string& name) {
+                                     return !visit(here, name);
+                                   }),
+                    children->end());
+    return absl::OkStatus();
+  };
+  Walk visiting(*this, enter, LeaveNothing);
+  walk = &visiting;
+  return visiting.Run();
 }
 
 absl::Status Cgroup::RemoveChild(const std::string& name) const {
@@ -229,9 +298,7 @@ absl::Status Cgroup::RemoveChild(const std::string& name) const {
   auto remove = [&](int parent, const std::string& nested) {
     return Rmdir(parent, nested, absl::StrCat(path, "/.../", nested));
   };
-  absl::Status below = Walk(
-                           child, [](int) { return absl::OkStatus(); }, remove)
-                           .Run();
+  absl::Status below = Walk(child, EnterAll, remove).Run();
   if (!below.ok()) return below;
   return Rmdir(fd(), name, path);
 }

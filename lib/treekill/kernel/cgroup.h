@@ -9,6 +9,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -37,6 +40,16 @@ class Cgroup final {
   // there is one of that name.
   absl::StatusOr<Cgroup> MakeChild(const std::string& name) const;
 
+  // Opens the cgroup `name` below this one, giving ourselves the permission if
+  // its mode does not. kNotFound when there is none.
+  absl::StatusOr<Cgroup> OpenChild(const std::string& name) const;
+
+  // Takes an open directory that is known to be a cgroup's; `path` serves
+  // messages.
+  static Cgroup Adopt(UniqueFd directory, std::string path) {
+    return Cgroup(std::move(directory), std::move(path));
+  }
+
   // Opens a control file such as "cgroup.events".
   absl::StatusOr<UniqueFd> OpenControl(const std::string& file,
                                        int flags) const;
@@ -49,6 +62,19 @@ class Cgroup final {
   // Thaws this cgroup and everything below it, so that signals reach frozen
   // members.
   absl::Status Thaw() const;
+
+  // Extended attributes of the directory, for what outlives this process:
+  // "user.*", Linux 5.7. nullopt without one.
+  absl::Status SetAttribute(const std::string& name,
+                            const std::string& value) const;
+  std::optional<std::string> Attribute(const std::string& name) const;
+
+  // Calls `visit` with every cgroup below this one, top down: its parent and
+  // its name. Does not look below one for which it returns false, nor into
+  // those that we may not read.
+  using Visitor = std::function<bool(
+      const std::shared_ptr<const Cgroup>& parent, const std::string& name)>;
+  absl::Status VisitBelow(const Visitor& visit) const;
 
   // Removes the child `name`, and first all that is below it if need be, bottom
   // up; a nested directory that is closed by its mode is opened if it is ours.

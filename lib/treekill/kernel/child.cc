@@ -4,6 +4,7 @@
 #include "treekill/kernel/child.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,6 +25,11 @@ struct KernelSigaction {
   void (*restorer)();
   SignalSet mask;
 };
+
+bool LeaveProcessGroup(const ChildPlan& plan) {
+  if (plan.new_session) return syscall(SYS_setsid) >= 0;
+  return !plan.new_process_group || syscall(SYS_setpgid, 0, 0) >= 0;
+}
 
 bool SetLimits(const ChildPlan& plan) {
   for (int i = 0; i < plan.limit_count; ++i) {
@@ -89,6 +95,17 @@ bool MoveDescriptors(const ChildPlan& plan) {
   return true;
 }
 
+bool SetParentDeathSignal(const ChildPlan& plan) {
+  if (plan.parent_death_signal == 0) return true;
+  if (syscall(SYS_prctl, PR_SET_PDEATHSIG, plan.parent_death_signal, 0, 0, 0) <
+      0) {
+    return false;
+  }
+  // It died before: nobody is left to be told.
+  if (syscall(SYS_getppid) != plan.parent) syscall(SYS_exit_group, 127);
+  return true;
+}
+
 bool ResetSignals(const ChildPlan& plan) {
   for (int signal = 1; signal <= kLastSignal; ++signal) {
     if (signal == SIGKILL || signal == SIGSTOP) continue;
@@ -140,7 +157,7 @@ int Exec(const ChildPlan& plan) {
 void RunChild(const ChildPlan& plan, ChildFailure* failure) {
   ChildStage stage = ChildStage::kNone;
   int error = 0;
-  if (plan.new_process_group && syscall(SYS_setpgid, 0, 0) < 0) {
+  if (!LeaveProcessGroup(plan)) {
     stage = ChildStage::kProcessGroup;
   } else if (!MoveDescriptors(plan)) {
     stage = ChildStage::kDescriptors;
@@ -149,6 +166,8 @@ void RunChild(const ChildPlan& plan, ChildFailure* failure) {
     stage = ChildStage::kWorkingDirectory;
   } else if (!SetLimits(plan)) {
     stage = ChildStage::kLimits;
+  } else if (!SetParentDeathSignal(plan)) {
+    stage = ChildStage::kParentDeath;
   } else if (!ResetSignals(plan)) {
     stage = ChildStage::kSignals;
   } else {

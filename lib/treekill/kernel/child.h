@@ -7,6 +7,8 @@
 #ifndef TREEKILL_KERNEL_CHILD_H_
 #define TREEKILL_KERNEL_CHILD_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 
 #include "treekill/kernel/signals.h"
@@ -31,6 +33,8 @@ struct ChildLimit {
 struct ChildPlan {
   // setpgid(0, 0).
   bool new_process_group = false;
+  // setsid(); it makes a new process group, too.
+  bool new_session = false;
 
   // Sorted by `to`, no `to` twice. The `from` of each may be overwritten.
   FdMove* fds = nullptr;
@@ -44,6 +48,13 @@ struct ChildPlan {
   // After the descriptors, so that RLIMIT_NOFILE binds the command only.
   const ChildLimit* limits = nullptr;
   int limit_count = 0;
+
+  // PR_SET_PDEATHSIG, prctl(2): sent to the child when the *thread* that has
+  // cloned it ends; 0 for none. A change of ids would clear it: set it after.
+  // `parent` is the pid of the cloning process; a child that finds another
+  // parent has lost the race, and exits.
+  int parent_death_signal = 0;
+  pid_t parent = 0;
 
   // Signals that stay ignored if they are now; every other gets its default
   // disposition. The mask is emptied last.
@@ -64,6 +75,7 @@ enum class ChildStage : int {
   kDescriptors,
   kWorkingDirectory,
   kLimits,
+  kParentDeath,
   kSignals,
   kExec,
 };

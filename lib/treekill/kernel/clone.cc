@@ -91,6 +91,16 @@ long CloneCopying(clone_args* arguments, const ChildPlan& plan,
   return pid;
 }
 
+// A low number is bad; to lose hold of the child would be worse.
+UniqueFd AboveStandardStreamsIfPossible(int pidfd) {
+  UniqueFd held(pidfd);
+  if (pidfd <= STDERR_FILENO) {
+    int moved = fcntl(pidfd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (moved >= 0) held.reset(moved);
+  }
+  return held;
+}
+
 std::string HintFor(int error) {
   switch (error) {
     case ENOSYS:
@@ -147,15 +157,36 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
                     cgroup_fd >= 0 ? HintFor(error) : "");
   }
   child.pid = static_cast<pid_t>(pid);
-  child.pidfd.reset(pidfd);
-  if (pidfd <= STDERR_FILENO) {
-    // A low number is bad; to lose hold of the child would be worse.
-    int moved = fcntl(pidfd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    if (moved >= 0) child.pidfd.reset(moved);
-  }
+  child.pidfd = AboveStandardStreamsIfPossible(pidfd);
   if (child.failure.stage != ChildStage::kNone) {
     absl::Status reaped = ReapChild(child.pidfd.get());
     if (!reaped.ok()) return reaped;
+  }
+  return child;
+}
+
+absl::StatusOr<Child> ForkUnseen() {
+  int pidfd = -1;
+  clone_args arguments{};
+  arguments.flags = CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<uintptr_t>(&pidfd);
+  ScopedBlockAllSignals block;
+  long pid = FaultInjected("fork")
+                 ? -1
+                 : syscall(SYS_clone3, &arguments, kCloneArgsSize);
+  if (pid < 0) {
+    int error = errno;
+    return WithHint(ErrnoStatus(error, "fork", "no new process"),
+                    HintFor(error));
+  }
+  Child child;
+  child.pid = static_cast<pid_t>(pid);
+  if (pid == 0) {
+    block.Keep();
+  } else {
+    // By us, so that it is so before we go on, and need not wait for the copy.
+    setpgid(child.pid, child.pid);
+    child.pidfd = AboveStandardStreamsIfPossible(pidfd);
   }
   return child;
 }

@@ -36,6 +36,13 @@ struct Child {
 absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
                             CloneForm form = CloneForm::kBest);
 
+// Makes a copy of this process, as fork(2); `pid` is 0 in the copy, which has
+// every signal blocked and leads a process group of its own. The parent is sent
+// no SIGCHLD at its end, and wait(2) for any child passes over it: it is reaped
+// by ReapChild(). For a process with one thread; nothing that was registered
+// with pthread_atfork(3) is run.
+absl::StatusOr<Child> ForkUnseen();
+
 }  // namespace treekill::kernel
 
 #endif  // TREEKILL_KERNEL_CLONE_H_

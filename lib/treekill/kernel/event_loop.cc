@@ -30,6 +30,12 @@ absl::Duration MonotonicNow() {
   return absl::DurationFromTimespec(now);
 }
 
+absl::Duration BootTimeNow() {
+  timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return absl::DurationFromTimespec(now);
+}
+
 absl::StatusOr<EventLoop> EventLoop::Create() {
   UniqueFd epoll(EpollCreate());
   if (!epoll.valid()) {

@@ -16,6 +16,9 @@ namespace treekill::kernel {
 // Time since boot, the machine's sleep not counted: CLOCK_MONOTONIC.
 absl::Duration MonotonicNow();
 
+// Time since boot, the machine's sleep counted: CLOCK_BOOTTIME.
+absl::Duration BootTimeNow();
+
 class EventLoop final {
  public:
   // What Poll() returns when the timer is over.

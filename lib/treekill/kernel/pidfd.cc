@@ -88,7 +88,8 @@ absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal) {
 absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap) {
   siginfo_t info{};
   rusage usage{};
-  int options = WEXITED | WNOHANG | (reap ? 0 : WNOWAIT);
+  // __WALL: a child of which no SIGCHLD is sent is not found without.
+  int options = WEXITED | WNOHANG | __WALL | (reap ? 0 : WNOWAIT);
   if (Waitid(P_PIDFD, pidfd, &info, options, &usage) < 0) {
     if (errno == ECHILD) return FromPidfdInfo(pidfd);
     return ErrnoStatus(errno, "waitid", "cannot wait for the command");
@@ -107,7 +108,7 @@ int PollChildStop(int pidfd) {
 
 absl::Status ReapChild(int pidfd) {
   siginfo_t info{};
-  if (Waitid(P_PIDFD, pidfd, &info, WEXITED) < 0 && errno != ECHILD) {
+  if (Waitid(P_PIDFD, pidfd, &info, WEXITED | __WALL) < 0 && errno != ECHILD) {
     return ErrnoStatus(errno, "waitid", "cannot wait for the command");
   }
   return absl::OkStatus();

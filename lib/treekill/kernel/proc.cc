@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/fd.h"
 
@@ -52,6 +54,33 @@ std::optional<ProcessStat> ReadProcessStat(pid_t pid) {
   absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
   if (!text.ok()) return std::nullopt;
   return ParseProcessStat(*text);
+}
+
+absl::Duration ProcessStat::StartedAt() const {
+  static const int64_t ticks = sysconf(_SC_CLK_TCK);
+  return absl::Seconds(1) * start_time / ticks;
+}
+
+uint64_t NamespaceOf(pid_t pid, const std::string& kind) {
+  struct stat status;
+  std::string path = ProcPath(pid, absl::StrCat("ns/", kind).c_str());
+  return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+std::vector<pid_t> NamespacePids(pid_t pid) {
+  std::string path = ProcPath(pid, "status");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  std::vector<pid_t> pids;
+  if (!text.ok()) return pids;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    if (!absl::ConsumePrefix(&line, "NSpid:")) continue;
+    for (absl::string_view word :
+         absl::StrSplit(line, absl::ByAnyChar("\t "), absl::SkipEmpty())) {
+      pid_t number = 0;
+      if (absl::SimpleAtoi(word, &number)) pids.push_back(number);
+    }
+  }
+  return pids;
 }
 
 pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace treekill::kernel {
 
@@ -28,6 +29,10 @@ struct ProcessStat {
   // Clock ticks since boot; with the pid it names one process for ever.
   uint64_t start_time = 0;
 
+  // `start_time` as a time since boot, rounded down to a clock tick: of the
+  // clock of BootTimeNow().
+  absl::Duration StartedAt() const;
+
   // A zombie leader with live threads is not dead.
   bool IsDead() const { return state == 'X' || (state == 'Z' && threads <= 1); }
 };
@@ -37,6 +42,16 @@ std::optional<ProcessStat> ParseProcessStat(const std::string& text);
 
 // Of a process, 0: this one. nullopt when it has gone.
 std::optional<ProcessStat> ReadProcessStat(pid_t pid);
+
+// The inode that stands for a namespace of a process (0: this one), such as
+// "pid" or "time"; see namespaces(7). 0 when it cannot be read.
+uint64_t NamespaceOf(pid_t pid, const std::string& kind);
+// The initial PID namespace's, on every machine (PROC_PID_INIT_INO).
+constexpr uint64_t kInitialPidNamespace = 0xEFFFFFFC;
+
+// The pids that a process has, from this PID namespace's inwards to that of its
+// own; empty when it has gone. Everybody may read them.
+std::vector<pid_t> NamespacePids(pid_t pid);
 
 // getpgid(2); -1 when the process has gone.
 pid_t ProcessGroupOf(pid_t pid);

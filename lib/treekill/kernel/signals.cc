@@ -51,7 +51,9 @@ ScopedBlockAllSignals::ScopedBlockAllSignals() {
   SetMask(~SignalSet{0}, &saved_);
 }
 
-ScopedBlockAllSignals::~ScopedBlockAllSignals() { SetMask(saved_, nullptr); }
+ScopedBlockAllSignals::~ScopedBlockAllSignals() {
+  if (!keep_) SetMask(saved_, nullptr);
+}
 
 std::optional<int> ParseSignal(const std::string& text) {
   if (std::optional<int> number = ParseDigits(text)) {

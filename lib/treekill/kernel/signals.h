@@ -26,11 +26,14 @@ class ScopedBlockAllSignals final {
  public:
   ScopedBlockAllSignals();
   ~ScopedBlockAllSignals();
+  // Leaves them blocked.
+  void Keep() { keep_ = true; }
   ScopedBlockAllSignals(const ScopedBlockAllSignals&) = delete;
   ScopedBlockAllSignals& operator=(const ScopedBlockAllSignals&) = delete;
 
  private:
   SignalSet saved_ = 0;
+  bool keep_ = false;
 };
 
 // "TERM", "SIGTERM", "term", "15", "RTMIN", "RTMIN+3", "RTMAX-1"; nullopt for

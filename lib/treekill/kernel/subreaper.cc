@@ -21,7 +21,9 @@ absl::Status BecomeSubreaper() {
 }
 
 absl::StatusOr<Reaped> ReapOrphans(const std::function<bool(pid_t)>& keep) {
-  constexpr int kOptions = WEXITED | WNOHANG | __WALL;
+  // An orphan has SIGCHLD as its exit signal, whatever it had before. Without
+  // __WALL a child that was made with none (see ForkUnseen()) is passed over.
+  constexpr int kOptions = WEXITED | WNOHANG;
   Reaped reaped;
   while (true) {
     siginfo_t info{};

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -37,6 +39,21 @@ int AboveStandardStreams(int fd) {
   errno = error;
   return moved;
 }
+
+namespace {
+
+int BothAboveStandardStreams(int fds[2]) {
+  fds[0] = AboveStandardStreams(fds[0]);
+  fds[1] = AboveStandardStreams(fds[1]);
+  if (fds[0] >= 0 && fds[1] >= 0) return 0;
+  int error = errno;
+  if (fds[0] >= 0) close(fds[0]);
+  if (fds[1] >= 0) close(fds[1]);
+  errno = error;
+  return -1;
+}
+
+}  // namespace
 
 void SetFaultHookForTesting(FaultHook hook) { fault_hook.store(hook); }
 
@@ -83,14 +100,30 @@ int Rmdirat(int directory, const char* path) {
 int Pipe(int fds[2]) {
   if (FaultInjected("pipe2")) return -1;
   if (pipe2(fds, O_CLOEXEC) < 0) return -1;
-  fds[0] = AboveStandardStreams(fds[0]);
-  fds[1] = AboveStandardStreams(fds[1]);
-  if (fds[0] >= 0 && fds[1] >= 0) return 0;
-  int error = errno;
-  if (fds[0] >= 0) close(fds[0]);
-  if (fds[1] >= 0) close(fds[1]);
-  errno = error;
-  return -1;
+  return BothAboveStandardStreams(fds);
+}
+
+int SocketPair(int fds[2]) {
+  if (FaultInjected("socketpair")) return -1;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) return -1;
+  return BothAboveStandardStreams(fds);
+}
+
+ssize_t SendMessage(int fd, const msghdr& message) {
+  if (FaultInjected("sendmsg")) return -1;
+  return RetryInterrupted(
+      [&] { return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
+}
+
+ssize_t ReceiveMessage(int fd, msghdr* message, int flags) {
+  if (FaultInjected("recvmsg")) return -1;
+  return RetryInterrupted(
+      [&] { return recvmsg(fd, message, flags | MSG_CMSG_CLOEXEC); });
+}
+
+int SetAttribute(int fd, const char* name, const char* value, size_t size) {
+  if (FaultInjected("setxattr", name)) return -1;
+  return fsetxattr(fd, name, value, size, 0);
 }
 
 int PidfdOpen(pid_t pid) {

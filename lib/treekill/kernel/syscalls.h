@@ -21,6 +21,7 @@ struct epoll_event;
 struct pollfd;
 struct itimerspec;
 struct rusage;
+struct msghdr;
 
 namespace treekill::kernel {
 
@@ -47,6 +48,11 @@ ssize_t Write(int fd, const void* buffer, size_t size,
 int Mkdirat(int directory, const char* path, mode_t mode);
 int Rmdirat(int directory, const char* path);
 int Pipe(int fds[2]);
+// Unix-domain, of whole messages; sending neither waits nor raises SIGPIPE.
+int SocketPair(int fds[2]);
+ssize_t SendMessage(int fd, const msghdr& message);
+ssize_t ReceiveMessage(int fd, msghdr* message, int flags);
+int SetAttribute(int fd, const char* name, const char* value, size_t size);
 
 int PidfdOpen(pid_t pid);
 int PidfdSendSignal(int pidfd, int signal);

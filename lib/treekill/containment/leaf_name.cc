@@ -1,0 +1,144 @@
+#include "treekill/containment/leaf_name.h"
+
+#include <unistd.h>
+
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::containment {
+namespace {
+
+constexpr char kPrefix[] = "treekill";
+constexpr size_t kTimeDigits = 16;
+constexpr char kOwnerAttribute[] = "user.treekill.owner";
+constexpr char kKeepAttribute[] = "user.treekill.keep";
+
+// "PID-TIME[-NAMESPACE]".
+std::string FormatOwner(const LeafOwner& owner) {
+  uint64_t moment = absl::ToInt64Nanoseconds(owner.moment);
+  std::string text =
+      absl::StrCat(owner.pid, "-", absl::Hex(moment, absl::kZeroPad16));
+  if (owner.pid_namespace != kernel::kInitialPidNamespace) {
+    absl::StrAppend(&text, "-", owner.pid_namespace);
+  }
+  return text;
+}
+
+bool IsTime(absl::string_view word) {
+  return word.size() == kTimeDigits &&
+         word.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
+}
+
+template <typename Number>
+bool ParseNumber(absl::string_view word, Number* number) {
+  return !word.empty() &&
+         word.find_first_not_of("0123456789") == absl::string_view::npos &&
+         absl::SimpleAtoi(word, number);
+}
+
+// Takes the owner's words off the end of `words`.
+std::optional<LeafOwner> TakeOwner(std::vector<absl::string_view>* words) {
+  LeafOwner owner;
+  owner.pid_namespace = kernel::kInitialPidNamespace;
+  // A namespace is a number of ten digits, so no time either way.
+  if (words->size() >= 3 && !IsTime(words->back())) {
+    if (!ParseNumber(words->back(), &owner.pid_namespace)) return std::nullopt;
+    words->pop_back();
+  }
+  if (words->size() < 2 || !IsTime(words->back())) return std::nullopt;
+  int64_t moment = 0;
+  if (!absl::SimpleHexAtoi(words->back(), &moment)) return std::nullopt;
+  owner.moment = absl::Nanoseconds(moment);
+  words->pop_back();
+  if (!ParseNumber(words->back(), &owner.pid) || owner.pid <= 0) {
+    return std::nullopt;
+  }
+  words->pop_back();
+  return owner;
+}
+
+// The process that is `owner.pid` in the owner's PID namespace; 0 for none.
+// nullopt when that cannot be seen from here.
+std::optional<pid_t> FindPid(const LeafOwner& owner) {
+  uint64_t own = kernel::NamespaceOf(0, "pid");
+  if (own == 0 || owner.pid_namespace == 0) return std::nullopt;
+  if (own == owner.pid_namespace) return owner.pid;
+  // Only from the first namespace are all the others seen.
+  if (own != kernel::kInitialPidNamespace) return std::nullopt;
+  absl::StatusOr<std::vector<pid_t>> all = kernel::ListProcesses();
+  if (!all.ok()) return std::nullopt;
+  for (pid_t pid : *all) {
+    // Which namespace a process is in, not everybody may know; that it is in
+    // ours, or another in its own, is seen by its pids.
+    std::vector<pid_t> pids = kernel::NamespacePids(pid);
+    if (pids.size() < 2 || pids.back() != owner.pid) continue;
+    uint64_t its = kernel::NamespaceOf(pid, "pid");
+    if (its == owner.pid_namespace) return pid;
+    if (its != 0) continue;
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    if (stat.has_value() && !stat->IsDead()) return std::nullopt;
+  }
+  return 0;
+}
+
+}  // namespace
+
+LeafOwner ThisProcess() {
+  return {getpid(), kernel::BootTimeNow(), kernel::NamespaceOf(0, "pid")};
+}
+
+std::string NewLeafName(const std::string& name) {
+  return FormatLeafName({name, ThisProcess()});
+}
+
+std::string FormatLeafName(const LeafName& leaf) {
+  return absl::StrCat(kPrefix, "-", leaf.name, leaf.name.empty() ? "" : "-",
+                      FormatOwner(leaf.owner));
+}
+
+std::optional<LeafName> ParseLeafName(const std::string& text) {
+  std::vector<absl::string_view> words = absl::StrSplit(text, '-');
+  if (words[0] != kPrefix) return std::nullopt;
+  words.erase(words.begin());
+  std::optional<LeafOwner> owner = TakeOwner(&words);
+  if (!owner.has_value()) return std::nullopt;
+  return LeafName{absl::StrJoin(words, "-"), *owner};
+}
+
+absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner) {
+  return leaf.SetAttribute(kOwnerAttribute, FormatOwner(owner));
+}
+
+absl::Status SetKept(const kernel::Cgroup& leaf) {
+  return leaf.SetAttribute(kKeepAttribute, "1");
+}
+
+OwnerState FindOwner(const kernel::Cgroup& leaf, const LeafOwner& named) {
+  if (leaf.Attribute(kKeepAttribute).has_value()) return OwnerState::kKept;
+  LeafOwner owner = named;
+  if (std::optional<std::string> heir = leaf.Attribute(kOwnerAttribute)) {
+    std::vector<absl::string_view> words = absl::StrSplit(*heir, '-');
+    std::optional<LeafOwner> parsed = TakeOwner(&words);
+    if (parsed.has_value() && words.empty()) owner = *parsed;
+  }
+  std::optional<pid_t> pid = FindPid(owner);
+  if (!pid.has_value()) return OwnerState::kUnknown;
+  if (*pid == 0) return OwnerState::kGone;
+  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(*pid);
+  if (!stat.has_value() || stat->IsDead()) return OwnerState::kGone;
+  uint64_t clock = kernel::NamespaceOf(*pid, "time");
+  if (clock != 0 && clock != kernel::NamespaceOf(0, "time")) {
+    return OwnerState::kUnknown;
+  }
+  return stat->StartedAt() <= owner.moment ? OwnerState::kAlive
+                                           : OwnerState::kGone;
+}
+
+}  // namespace treekill::containment

@@ -1,0 +1,69 @@
+// A leaf's name says what it is, and whose:
+//
+//   treekill-[NAME-]PID-TIME[-NAMESPACE]
+//
+// PID is the process that has made it, TIME (16 hexadecimal digits) the moment
+// of that in nanoseconds since boot, and NAMESPACE the inode of the process's
+// PID namespace, if that is not the machine's first. A process which is PID now
+// is the owner if it has started before TIME; one that was given the number
+// again has started later. Cgroups do not outlive a boot.
+#ifndef TREEKILL_CONTAINMENT_LEAF_NAME_H_
+#define TREEKILL_CONTAINMENT_LEAF_NAME_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "treekill/kernel/cgroup.h"
+
+namespace treekill::containment {
+
+// Who is to end a leaf.
+struct LeafOwner {
+  pid_t pid = 0;
+  // A moment of kernel::BootTimeNow() at which the owner was alive.
+  absl::Duration moment;
+  // 0 when it could not be found out.
+  uint64_t pid_namespace = 0;
+};
+
+// This process, now.
+LeafOwner ThisProcess();
+
+struct LeafName {
+  // Of TreeOptions::name; may be empty.
+  std::string name;
+  LeafOwner owner;
+};
+
+// For a leaf that this process makes now.
+std::string NewLeafName(const std::string& name);
+
+std::string FormatLeafName(const LeafName& leaf);
+// nullopt for a name that is not of that form: not a leaf of ours.
+std::optional<LeafName> ParseLeafName(const std::string& text);
+
+// Names `owner` instead of the process that has made the leaf.
+absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner);
+// Marks the leaf as one that is to be left alone when its owner is gone.
+absl::Status SetKept(const kernel::Cgroup& leaf);
+
+enum class OwnerState {
+  kAlive,
+  kGone,
+  // It lives, or not, where it cannot be seen from here: in another PID
+  // namespace, or by another clock.
+  kUnknown,
+  // SetKept().
+  kKept,
+};
+
+// `named` is what the leaf's name says.
+OwnerState FindOwner(const kernel::Cgroup& leaf, const LeafOwner& named);
+
+}  // namespace treekill::containment
+
+#endif  // TREEKILL_CONTAINMENT_LEAF_NAME_H_

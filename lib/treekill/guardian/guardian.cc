@@ -1,0 +1,178 @@
+#include "treekill/guardian/guardian.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "treekill/containment/leaf_name.h"
+#include "treekill/containment/placement.h"
+#include "treekill/guardian/finish.h"
+#include "treekill/guardian/protocol.h"
+#include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/channel.h"
+#include "treekill/kernel/detach.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/signals.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::guardian {
+namespace {
+
+class GuardianProcess final {
+ public:
+  explicit GuardianProcess(const GuardianEnds& ends) : ends_(ends) {}
+
+  void Learn(const std::vector<Note>& notes) {
+    for (const Note& note : notes) {
+      std::vector<kernel::UniqueFd> fds;
+      for (int fd : note.fds) fds.emplace_back(fd);
+      Take(note.message, std::move(fds));
+    }
+  }
+
+  void SayReady() {
+    Note ready = ReadyNote();
+    // A supervisor that is gone is seen below.
+    (void)kernel::Send(ends_.channel.get(), &ready.message,
+                       sizeof(ready.message), {}, absl::ZeroDuration());
+  }
+
+  // Returns false when there is nobody left who could send more.
+  bool ReadMessages() {
+    while (true) {
+      Message message;
+      absl::StatusOr<kernel::Received> received =
+          kernel::Receive(ends_.channel.get(), &message, sizeof(message));
+      if (!received.ok()) {
+        return kernel::StatusErrno(received.status()) == EAGAIN;
+      }
+      if (received->size == 0) return false;
+      if (received->size == sizeof(message)) {
+        Take(message, std::move(received->fds));
+      }
+    }
+  }
+
+  void Finish() {
+    if (!parent_.has_value()) return;
+    std::vector<Finisher> finishers;
+    for (auto& [id, ward] : wards_) {
+      bool in_grace = ward.rest.grace_end > kernel::MonotonicNow();
+      absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
+          containment::TakeOverLeaf(*parent_, ward.name, std::move(ward.fds));
+      if (!hold.ok()) continue;
+      finishers.emplace_back(*std::move(hold), std::move(ward.rest));
+      // Kills those that get no grace before anything else is done.
+      finishers.back().Advance();
+      if (in_grace) BecomeOwner(ward.name);
+    }
+    FinishAll(&finishers);
+  }
+
+ private:
+  // What is to be ended should the supervisor die.
+  struct Ward {
+    std::string name;
+    containment::LeafFds fds;
+    RestOfTeardown rest;
+  };
+
+  void Take(const Message& message, std::vector<kernel::UniqueFd> fds) {
+    switch (message.kind) {
+      case Message::Kind::kPrepare:
+        wards_[message.id] = {
+            std::string(message.name,
+                        strnlen(message.name, sizeof(message.name))),
+            containment::LeafFds(), RestFrom(message)};
+        return;
+      case Message::Kind::kHold:
+        if (fds.size() == 3) {
+          wards_[message.id].fds = {std::move(fds[0]), std::move(fds[1]),
+                                    std::move(fds[2])};
+        }
+        return;
+      case Message::Kind::kGrace:
+        wards_[message.id].rest = RestFrom(message);
+        return;
+      case Message::Kind::kRelease:
+        wards_.erase(message.id);
+        return;
+      case Message::Kind::kReady:
+        return;
+      case Message::Kind::kPlace:
+        if (fds.size() == 1) {
+          parent_ = kernel::Cgroup::Adopt(std::move(fds[0]), "");
+        }
+        return;
+    }
+  }
+
+  // Or a gc would see a leaf without one, and cut the grace short.
+  void BecomeOwner(const std::string& name) {
+    absl::StatusOr<kernel::Cgroup> leaf = parent_->OpenChild(name);
+    if (leaf.ok()) {
+      (void)containment::SetOwner(*leaf, containment::ThisProcess());
+    }
+  }
+
+  const GuardianEnds& ends_;
+  // Without, there is no leaf either.
+  std::optional<kernel::Cgroup> parent_;
+  std::map<uint64_t, Ward> wards_;
+};
+
+// Waits for the end of the supervisor, or for a message if those are `wanted`.
+// Returns false at the end.
+bool Await(const GuardianEnds& ends, short wanted) {  // NOLINT: poll(2)'s type
+  while (true) {
+    pollfd fds[] = {{ends.supervisor.get(), POLLIN, 0},
+                    {ends.channel.get(), wanted, 0}};
+    int count = kernel::Poll(fds, std::size(fds), /*timeout_ms=*/-1);
+    if (count < 0 && errno == EINTR) continue;
+    // A host that execs another program lives on, and its channel does not.
+    return count > 0 && fds[0].revents == 0 && fds[1].revents == POLLIN;
+  }
+}
+
+}  // namespace
+
+void RunGuardian(const GuardianEnds& ends, const GuardianManner& manner) {
+  kernel::BlockAllSignals();
+  std::vector<int> keep = {ends.channel.get(), ends.supervisor.get()};
+  for (const Note& note : manner.notes) {
+    keep.insert(keep.end(), note.fds.begin(), note.fds.end());
+  }
+  kernel::Detach(std::move(keep));
+  kernel::SetProcessName(kGuardianName);
+  if (!manner.command_line.empty()) {
+    kernel::SetCommandLine(manner.command_line);
+  }
+  GuardianProcess guardian(ends);
+  if (manner.is_copy) {
+    // What is touched here is copied, while the command starts.
+    Await(ends, 0);
+    guardian.Learn(manner.notes);
+  } else {
+    // Three for each tree.
+    kernel::RaiseDescriptorLimit();
+    guardian.SayReady();
+    while (Await(ends, POLLIN) && guardian.ReadMessages()) {
+    }
+  }
+  // What was sent before the end.
+  guardian.ReadMessages();
+  guardian.Finish();
+  _exit(0);
+}
+
+}  // namespace treekill::guardian

@@ -1,0 +1,34 @@
+#include "treekill/json.h"
+
+namespace treekill::internal {
+namespace {
+
+Json MemberToJson(const Member& member) {
+  Json json = {{"pid", member.pid},
+               {"parent", member.parent},
+               {"process_group", member.process_group},
+               {"session", member.session},
+               {"start_time", member.start_time},
+               {"name", member.name},
+               {"state", std::string(1, member.state)}};
+  if (!member.wait_channel.empty()) json["wchan"] = member.wait_channel;
+  return json;
+}
+
+}  // namespace
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json MembersToJson(const std::vector<Member>& members) {
+  Json json = Json::array();
+  for (const Member& member : members) json.push_back(MemberToJson(member));
+  return json;
+}
+
+Json ErrorToJson(const absl::Status& error) {
+  return error.ok() ? Json(nullptr) : Json(std::string(error.message()));
+}
+
+}  // namespace treekill::internal

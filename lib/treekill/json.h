@@ -1,0 +1,25 @@
+// What the JSON documents of the library have in common: internal to it.
+#ifndef TREEKILL_JSON_H_
+#define TREEKILL_JSON_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "treekill/report.h"
+
+namespace treekill::internal {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kSchemaVersion = 1;
+
+// In one line; bytes that are not UTF-8 are replaced.
+std::string Dump(const Json& json);
+Json MembersToJson(const std::vector<Member>& members);
+// The message; null when there is no error.
+Json ErrorToJson(const absl::Status& error);
+
+}  // namespace treekill::internal
+
+#endif  // TREEKILL_JSON_H_

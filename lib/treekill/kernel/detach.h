@@ -1,0 +1,29 @@
+// Making this process one that stands on its own, out of reach of the terminal
+// and of what is done to its caller's process group: setsid(2), prctl(2).
+#ifndef TREEKILL_KERNEL_DETACH_H_
+#define TREEKILL_KERNEL_DETACH_H_
+
+#include <string>
+#include <vector>
+
+namespace treekill::kernel {
+
+// Gives this process a session of its own and "/" as its working directory,
+// connects its standard streams to /dev/null and closes every other descriptor
+// but `keep`. What is not to be had (no /dev/null) is left out.
+void Detach(std::vector<int> keep);
+
+// The name that ps(1) and top(1) show: at most 15 bytes.
+void SetProcessName(const std::string& name);
+
+// Overwrites the arguments and, as far as need be, the environment of this
+// process, so that `text` is what ps(1) shows as its command line. Nobody may
+// use argv or environ after it.
+void SetCommandLine(const std::string& text);
+
+// Lets this process open as many descriptors as it is allowed to.
+void RaiseDescriptorLimit();
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_DETACH_H_
