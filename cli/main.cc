@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "cli/gc.h"
 #include "cli/output.h"
 #include "cli/run.h"
 
@@ -12,11 +13,13 @@ namespace {
 
 constexpr char kHelp[] =
     "Usage: treekill run [OPTION]... [--] COMMAND [ARG]...\n"
+    "       treekill gc [OPTION]... [DIRECTORY]\n"
     "\n"
-    "Runs COMMAND in a cgroup of its own; when treekill returns, nothing of\n"
-    "it is alive.\n"
+    "run: COMMAND in a cgroup of its own; when treekill returns, nothing of\n"
+    "it is alive. gc: ends and removes what dead supervisors have left.\n"
     "\n"
     "  treekill run --help   the options of run, and exit statuses\n"
+    "  treekill gc --help    the same of gc\n"
     "  treekill --version    the version\n";
 
 }  // namespace
@@ -24,6 +27,7 @@ constexpr char kHelp[] =
 int Main(int argc, char** argv) {
   std::string word = argc > 1 ? argv[1] : "";
   if (word == "run") return RunMain(argc - 1, argv + 1);
+  if (word == "gc") return GcMain(argc - 1, argv + 1);
   if (word == "--help" || word == "-h" || word == "help") {
     return PrintToStdout(kHelp);
   }

@@ -18,6 +18,7 @@
 #include "treekill/command.h"
 #include "treekill/error.h"
 #include "treekill/exit_status.h"
+#include "treekill/gc.h"
 #include "treekill/host.h"
 #include "treekill/report.h"
 #include "treekill/run.h"

@@ -1,0 +1,161 @@
+// What the tests share in which treekill, its guardian, or whom it depends on
+// is killed.
+#ifndef TREEKILL_TESTS_CLI_DEATH_FIXTURE_H_
+#define TREEKILL_TESTS_CLI_DEATH_FIXTURE_H_
+
+#include <unistd.h>
+
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "tests/cli/fixture.h"
+#include "treekill/guardian/protocol.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::rig {
+
+// For a script of bash: members of every kind, none of which ends by itself. No
+// process is born or ends when there is `ready`.
+inline constexpr char kHardToKill[] =
+    "echo $$ >leader\n"
+    "setsid sleep 600 &\n"
+    "(setsid bash -c 'sleep 600 &')\n"
+    "setsid bash -c 'trap \"\" TERM HUP INT; >deaf; exec sleep 600' &\n"
+    "while [ ! -e deaf ]; do sleep 0.02; done\n"
+    ">ready; exec sleep 600\n";
+
+// One member, not the leader, that is asked to end by TERM or HUP, makes
+// `term`, and needs until there is `go` to make `late`. It does so itself: a
+// child that is born while the signal is sent round gets it too.
+inline constexpr char kSlowMember[] =
+    "setsid bash -c '\n"
+    "  trap \">term; while [ ! -e go ]; do sleep 0.02; done; >late; exit\" \\\n"
+    "    TERM HUP\n"
+    "  >ready; while :; do sleep 0.02; done' 2>/dev/null &\n"
+    "sleep 600\n";
+
+// A command that ends, with 7, when there is `done`.
+inline constexpr char kUntilDone[] =
+    "touch ready; while [ ! -e done ]; do sleep 0.02; done; exit 7\n";
+
+class DeathTest : public CliTest {
+ protected:
+  // The arguments of `treekill run` for this script, in the test's folder.
+  Arguments ScriptRun(const std::string& script, Arguments options = {}) {
+    WriteAll(File("script"), absl::StrCat("cd ", directory(), "\n", script));
+    options.insert(options.end(), {"--", "bash", File("script")});
+    return options;
+  }
+
+  // Returns when the script has made `ready`.
+  std::unique_ptr<Program> StartScript(
+      const std::string& script, Arguments options = {},
+      std::function<void()> prepare = nullptr) {
+    std::unique_ptr<Program> program =
+        StartRun(ScriptRun(script, std::move(options)), std::move(prepare));
+    EXPECT_TRUE(Comes("ready"));
+    return program;
+  }
+
+  bool Exists(const std::string& name) {
+    return access(File(name).c_str(), F_OK) == 0;
+  }
+  bool Comes(const std::string& name) {
+    return Eventually([&] { return Exists(name); });
+  }
+
+  // The number in a file that the script writes.
+  pid_t PidIn(const std::string& name) {
+    pid_t pid = 0;
+    EXPECT_TRUE(Eventually([&] {
+      return Read(name).ends_with('\n') && absl::SimpleAtoi(Read(name), &pid);
+    })) << name;
+    return pid;
+  }
+
+  nlohmann::json Report() {
+    return nlohmann::json::parse(Read("report"), nullptr,
+                                 /*allow_exceptions=*/false);
+  }
+  std::string ReportOption() const { return "--report=" + File("report"); }
+
+  static bool IsGuardian(const kernel::ProcessStat& stat) {
+    return stat.comm == guardian::kGuardianName && !stat.IsDead();
+  }
+
+  // The guardian of a treekill; 0 without one. It has a moment's time to take
+  // its name.
+  static pid_t GuardianNow(pid_t supervisor) {
+    absl::StatusOr<std::vector<pid_t>> all = kernel::ListProcesses();
+    if (!all.ok()) return 0;
+    for (pid_t pid : *all) {
+      std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+      if (stat.has_value() && stat->parent == supervisor && IsGuardian(*stat)) {
+        return pid;
+      }
+    }
+    return 0;
+  }
+
+  // Waits for one that is not `before`.
+  static pid_t GuardianOf(pid_t supervisor, pid_t before = 0) {
+    pid_t pid = 0;
+    EXPECT_TRUE(Eventually([&] {
+      pid = GuardianNow(supervisor);
+      return pid != 0 && pid != before;
+    })) << "no guardian of "
+        << supervisor;
+    return pid;
+  }
+
+  static bool IsGuardianAlive(pid_t pid) {
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    return stat.has_value() && IsGuardian(*stat);
+  }
+
+  static bool IsAlive(pid_t pid) {
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    return stat.has_value() && !stat->IsDead();
+  }
+
+  static char StateOf(pid_t pid) {
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    return stat.has_value() ? stat->state : '?';
+  }
+
+  void ExpectAllGone(pid_t guardian) {
+    EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), testing::IsEmpty());
+    EXPECT_TRUE(Eventually([] { return LeftLeaves().empty(); }));
+    EXPECT_TRUE(Eventually([&] { return !IsGuardianAlive(guardian); }));
+  }
+
+  // Treekill and its guardian at one instant: a guardian that is stopped first
+  // cannot do its work.
+  static void KillBoth(Program& treekill) {
+    pid_t guardian = GuardianOf(treekill.pid());
+    kill(guardian, SIGSTOP);
+    EXPECT_TRUE(Eventually([&] { return StateOf(guardian) == 'T'; }));
+    treekill.Signal(SIGKILL);
+    EXPECT_EQ(treekill.Wait().signal(), SIGKILL);
+    kill(guardian, SIGKILL);
+    EXPECT_TRUE(Eventually([&] { return !IsGuardianAlive(guardian); }));
+  }
+
+  // `treekill gc` for what this test has left, and nobody else's.
+  Outcome Gc(Arguments options = {}) {
+    options.insert(options.begin(), {TreekillPath(), "gc"});
+    options.push_back(OwnCgroup());
+    return Start(options)->Wait();
+  }
+};
+
+}  // namespace treekill::rig
+
+#endif  // TREEKILL_TESTS_CLI_DEATH_FIXTURE_H_
