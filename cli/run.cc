@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "cli/fd.h"
+#include "cli/lifelines.h"
 #include "cli/output.h"
 #include "cli/run_options.h"
 #include "cli/signals.h"
@@ -96,6 +97,8 @@ class Run final {
       return absl::UnavailableError(
           absl::StrCat("cannot read signals: signalfd: ", strerror(errno)));
     }
+    absl::Status watched = WatchLifelines();
+    if (!watched.ok()) return watched;
     bool by_cgroup = line_.containment == Containment::kAuto ||
                      line_.containment == Containment::kCgroup;
     absl::StatusOr<Supervisor> supervisor = Supervisor::Create(
@@ -140,6 +143,16 @@ class Run final {
     return absl::OkStatus();
   }
 
+  absl::Status WatchLifelines() {
+    if (line_.lifeline >= 0) {
+      absl::Status prepared = PrepareLifeline(line_.lifeline);
+      if (!prepared.ok()) return prepared;
+      lifeline_ = line_.lifeline;
+    }
+    if (!line_.die_with_parent) return absl::OkStatus();
+    return parent_.Start(line_.parent, Signals::kParentDeath);
+  }
+
   // Never a silent downgrade.
   void NoteGuardian() const {
     const TreeReport& report = tree_.report();
@@ -162,8 +175,11 @@ class Run final {
 
   absl::Status Serve() {
     while (!tree_.ended()) {
+      // poll(2) passes over a descriptor of -1.
       pollfd fds[] = {{signals_.fd(), POLLIN, 0},
-                      {supervisor_->fd(), POLLIN, 0}};
+                      {supervisor_->fd(), POLLIN, 0},
+                      {parent_.fd(), POLLIN, 0},
+                      {lifeline_, kLifelineEvents, 0}};
       if (poll(fds, std::size(fds), -1) < 0 && errno != EINTR) {
         return absl::UnavailableError(
             absl::StrCat("cannot wait: poll: ", strerror(errno)));
@@ -172,6 +188,14 @@ class Run final {
       // for one that comes during the teardown.
       while (std::optional<Signals::Received> received = signals_.Next()) {
         OnSignal(*received);
+      }
+      if (fds[2].revents != 0) {
+        parent_.Stop();
+        tree_.Stop(/*first_signal=*/0, EndReason::kParentDied);
+      }
+      if (LifelineClosed(fds[3].revents)) {
+        lifeline_ = -1;
+        tree_.Stop(/*first_signal=*/0, EndReason::kLifelineClosed);
       }
       absl::Status served = supervisor_->Dispatch();
       if (!served.ok()) return served;
@@ -220,6 +244,11 @@ class Run final {
       case SIGUSR1:
       case SIGUSR2:
         NoteStatus(tree_.SignalLeader(received.signal));
+        return;
+      case Signals::kParentDeath:
+        if (line_.die_with_parent) {
+          tree_.Stop(/*first_signal=*/0, EndReason::kParentDied);
+        }
         return;
       default:
         return;
@@ -338,6 +367,8 @@ class Run final {
   ReportFile report_file_;
   Terminal terminal_;
   Signals signals_;
+  ParentWatch parent_;
+  int lifeline_ = -1;
   TreeOptions tree_options_;
   std::unique_ptr<Supervisor> supervisor_;
   Tree tree_;

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/duration.h"
 #include "cli/options.h"
@@ -21,6 +22,8 @@ enum Option {
   kName,
   kReport,
   kGuardian,
+  kDieWithParent,
+  kLifeline,
 };
 
 constexpr option kOptions[] = {
@@ -35,6 +38,8 @@ constexpr option kOptions[] = {
     {"chdir", required_argument, nullptr, 'C'},
     {"report", required_argument, nullptr, kReport},
     {"guardian", required_argument, nullptr, kGuardian},
+    {"die-with-parent", optional_argument, nullptr, kDieWithParent},
+    {"lifeline", required_argument, nullptr, kLifeline},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0}};
@@ -56,6 +61,17 @@ std::optional<GuardianChoice> ParseGuardianChoice(const std::string& text) {
   if (text == "try") return GuardianChoice::kTry;
   if (text == "no") return GuardianChoice::kNo;
   return std::nullopt;
+}
+
+// A whole number of at least `least`.
+std::optional<int> ParseNumber(const std::string& text, int least) {
+  int number = 0;
+  bool digits = !text.empty() &&
+                text.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits || !absl::SimpleAtoi(text, &number) || number < least) {
+    return std::nullopt;
+  }
+  return number;
 }
 
 absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
@@ -100,6 +116,15 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
     case kGuardian:
       return Store(ParseGuardianChoice(value), "--guardian", value,
                    "yes, try or no", &line->guardian);
+    case kDieWithParent:
+      line->die_with_parent = true;
+      // Without "=PID" there is no value.
+      if (value.empty()) return absl::OkStatus();
+      return Store(ParseNumber(value, /*least=*/1), "--die-with-parent", value,
+                   "the parent's pid, or nothing", &line->parent);
+    case kLifeline:
+      return Store(ParseNumber(value, /*least=*/0), "--lifeline", value,
+                   "the number of a descriptor", &line->lifeline);
     case 'v':
       line->verbose = true;
       return absl::OkStatus();
@@ -132,6 +157,12 @@ const char kRunHelp[] =
     "                             process-group or process; the last two lose\n"
     "                             those that leave\n"
     "      --require=KIND         do not start on less than KIND\n"
+    "      --die-with-parent[=PID]\n"
+    "                             end it when the process that has started\n"
+    "                             treekill dies; PID is that process, if it\n"
+    "                             may be dead before treekill has looked\n"
+    "      --lifeline=FD          end it when the other end of the pipe or\n"
+    "                             socket FD is closed\n"
     "      --guardian=yes|try|no  the process that ends COMMAND and all it "
     "has\n"
     "                             started if treekill itself is killed: yes\n"

@@ -2,6 +2,8 @@
 #ifndef TREEKILL_CLI_RUN_OPTIONS_H_
 #define TREEKILL_CLI_RUN_OPTIONS_H_
 
+#include <sys/types.h>
+
 #include <csignal>
 #include <string>
 #include <vector>
@@ -27,6 +29,11 @@ struct RunCommandLine {
   Containment containment = Containment::kAuto;
   Containment require = Containment::kAuto;
   GuardianChoice guardian = GuardianChoice::kYes;
+  bool die_with_parent = false;
+  // Who that must be; 0: whoever it is.
+  pid_t parent = 0;
+  // -1: none.
+  int lifeline = -1;
   std::string name;
   std::string directory;
   // Empty, a file, or "fd:N".

@@ -40,8 +40,8 @@ Signals::Signals() {
   SetDefault(SIGCHLD, 0);
   sigset_t wanted;
   sigemptyset(&wanted);
-  for (int signal :
-       {SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGCHLD}) {
+  for (int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP,
+                     SIGCHLD, kParentDeath}) {
     sigaddset(&wanted, signal);
   }
   for (int signal : {SIGHUP, SIGINT, SIGQUIT}) {

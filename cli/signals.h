@@ -19,6 +19,9 @@ class Signals final {
     bool from_terminal = false;
   };
 
+  // Sent to us by PR_SET_PDEATHSIG: the last one, which hardly anybody uses.
+  static constexpr int kParentDeath = 64;
+
   Signals();
   ~Signals();
   Signals(const Signals&) = delete;

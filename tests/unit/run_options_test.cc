@@ -45,6 +45,35 @@ TEST(ParseRunCommandLine, Defaults) {
   EXPECT_EQ(line->containment, Containment::kAuto);
   EXPECT_EQ(line->require, Containment::kAuto);
   EXPECT_EQ(line->name + line->directory + line->report, "");
+  EXPECT_EQ(line->guardian, GuardianChoice::kYes);
+  EXPECT_FALSE(line->die_with_parent);
+  EXPECT_EQ(line->lifeline, -1);
+}
+
+TEST(ParseRunCommandLine, WhatTheRunDependsOn) {
+  absl::StatusOr<RunCommandLine> line =
+      Parse({"--guardian=try", "--die-with-parent", "--lifeline=7", "make"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->guardian, GuardianChoice::kTry);
+  EXPECT_TRUE(line->die_with_parent);
+  EXPECT_EQ(line->parent, 0);
+  EXPECT_EQ(line->lifeline, 7);
+  // The value is optional: the next word is not it.
+  line = Parse({"--die-with-parent", "123"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->command, ElementsAre("123"));
+  line = Parse({"--die-with-parent=123", "make"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->parent, 123);
+}
+
+TEST(ParseRunCommandLine, NumbersThatAreNone) {
+  for (const char* word :
+       {"--die-with-parent=0", "--die-with-parent=-1", "--die-with-parent=x",
+        "--lifeline=", "--lifeline=-1", "--lifeline=0x3", "--lifeline= 3",
+        "--lifeline=99999999999", "--guardian=maybe", "--guardian="}) {
+    EXPECT_THAT(ErrorOf({word, "make"}), HasSubstr("it takes")) << word;
+  }
 }
 
 TEST(ParseRunCommandLine, LongOptions) {
