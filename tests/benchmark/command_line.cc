@@ -28,6 +28,22 @@ void MeasureCommandLine(const Sizes& sizes, Results& results) {
                    .against = "timeout 10 true",
                    .target = 1.05},
                   Interleave(sizes.rounds, TimeOf(treekill), TimeOf(timeout)));
+  Launch unguarded({rig::TreekillPath(), "run", "--guardian=no", "true"});
+  results.Compare(
+      {.item = 1,
+       .measured = "treekill run true",
+       .against = "treekill run --guardian=no true",
+       .target = 1.05},
+      Interleave(sizes.rounds, TimeOf(treekill), TimeOf(unguarded)));
+  std::string floor =
+      absl::StrCat(TREEKILL_BUILD_DIR, "/tests/benchmark/bare_guardian");
+  Launch guarded_floor({floor, "--guardian", "true"});
+  Launch unguarded_floor({floor, "true"});
+  results.Compare(
+      {.item = 1,
+       .measured = "floor: plain C, true beside a forked process",
+       .against = "plain C, true"},
+      Interleave(sizes.rounds, TimeOf(guarded_floor), TimeOf(unguarded_floor)));
   results.Compare(
       {.item = 1, .measured = "treekill run true", .against = "true alone"},
       Interleave(sizes.rounds, TimeOf(treekill), TimeOf(bare)));
