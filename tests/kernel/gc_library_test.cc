@@ -283,6 +283,20 @@ TEST_F(GcTest, BelowWhatIsNoCgroup) {
   EXPECT_FALSE(CollectGarbage({.below = "/tmp"}).ok());
 }
 
+TEST_F(GcTest, WhatAUserMayNotReadIsPassedOver) {
+  std::string closed = own() + "/closed";
+  ASSERT_EQ(mkdir(closed.c_str(), 0), 0);
+  EXPECT_EQ(InChild([&]() -> std::string {
+              if (geteuid() == 0 && setuid(65534) < 0) return "setuid";
+              absl::Status status = CollectGarbage({.below = own()}).status();
+              return status.ok() ? "" : status.ToString();
+            }),
+            "");
+  struct stat status;
+  ASSERT_EQ(stat(closed.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0u) << "its mode is not ours to change";
+}
+
 TEST_F(GcTest, ItIsEndedAndRemovedAndTheLivingAreNot) {
   std::string dead = MakeLeaf(Dead(), "dead");
   std::string alive = MakeLeaf(ThisProcess(), "alive");

@@ -76,6 +76,9 @@ class Walk final {
   Walk(const Cgroup& root, Enter enter, Leave leave)
       : root_(root), enter_(std::move(enter)), leave_(std::move(leave)) {}
 
+  // Passes over what we may not read; without, we give ourselves the right.
+  void LeaveModesAlone() { leaves_modes_ = true; }
+
   // Of where the walk is.
   std::string Path() const {
     std::string path = root_.path();
@@ -119,7 +122,13 @@ class Walk final {
   absl::Status GoDown() {
     std::string name = std::move(levels_.back().children.back());
     levels_.back().children.pop_back();
-    UniqueFd child = OpenSubdirectory(here_.get(), name);
+    UniqueFd child = leaves_modes_
+                         ? UniqueFd(Openat(here_.get(), name.c_str(),
+                                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
+                         : OpenSubdirectory(here_.get(), name);
+    if (!child.valid() && leaves_modes_ && errno == EACCES) {
+      return absl::OkStatus();
+    }
     if (!child.valid()) return Failed();
     here_ = std::move(child);
     return Arrive(std::move(name));
@@ -138,6 +147,7 @@ class Walk final {
   }
 
   const Cgroup& root_;
+  bool leaves_modes_ = false;
   Enter enter_;
   Leave leave_;
   UniqueFd here_;
@@ -282,6 +292,7 @@ absl::Status Cgroup::VisitBelow(const Visitor& visit) const {
     return absl::OkStatus();
   };
   Walk visiting(*this, enter, LeaveNothing);
+  visiting.LeaveModesAlone();
   walk = &visiting;
   return visiting.Run();
 }
