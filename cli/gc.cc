@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "treekill/treekill.h"
@@ -18,9 +17,8 @@ constexpr char kGcHelp[] =
     "Usage: treekill gc [OPTION]... [DIRECTORY]\n"
     "\n"
     "Ends and removes what dead supervisors have left: the cgroups made by\n"
-    "treekill whose treekill, or host of the library, is dead. With "
-    "DIRECTORY,\n"
-    "a cgroup v2 directory, only what is below it.\n"
+    "treekill whose treekill, or host of the library, is dead. With\n"
+    "DIRECTORY, a cgroup v2 directory, only what is below it.\n"
     "\n"
     "      --dry-run              say what would be done, and do nothing\n"
     "      --json                 say it in JSON\n"
@@ -70,13 +68,6 @@ absl::StatusOr<GcCommandLine> ParseGcCommandLine(int argc, char** argv) {
 
 std::string Count(size_t members) {
   return absl::StrCat(members, members == 1 ? " process" : " processes");
-}
-
-std::string Names(const std::vector<Member>& members) {
-  return absl::StrJoin(
-      members, ", ", [](std::string* out, const Member& member) {
-        absl::StrAppend(out, member.pid, " (", member.name, ")");
-      });
 }
 
 std::string Line(const Garbage& garbage, bool dry_run) {

@@ -15,6 +15,7 @@ extern "C" {
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <string>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -33,7 +34,7 @@ absl::Status ParentIsGone() {
       "the parent process is dead already; nothing was started");
 }
 
-absl::Status Unfit(int fd, const char* why) {
+absl::Status Unfit(int fd, const std::string& why) {
   return absl::InvalidArgumentError(
       absl::StrCat("invalid --lifeline ", fd, ": ", why));
 }
@@ -97,8 +98,7 @@ absl::Status PrepareLifeline(int fd) {
     if (other >= 0) {
       return Unfit(fd, absl::StrCat("treekill has the other end open itself, "
                                     "as descriptor ",
-                                    other, "; close it for treekill")
-                           .c_str());
+                                    other, "; close it for treekill"));
     }
   }
   pollfd now{fd, kLifelineEvents, 0};

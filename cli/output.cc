@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace treekill::cli {
 namespace {
@@ -63,6 +64,13 @@ std::string Printable(const std::string& text) {
 
 std::string Quoted(const std::string& text) {
   return absl::StrCat("'", Printable(text), "'");
+}
+
+std::string Names(const std::vector<Member>& members) {
+  return absl::StrJoin(
+      members, ", ", [](std::string* out, const Member& member) {
+        absl::StrAppend(out, member.pid, " (", member.name, ")");
+      });
 }
 
 int PrintToStdout(const std::string& text) {

@@ -3,6 +3,9 @@
 #define TREEKILL_CLI_OUTPUT_H_
 
 #include <string>
+#include <vector>
+
+#include "treekill/report.h"
 
 namespace treekill::cli {
 
@@ -23,6 +26,9 @@ std::string Printable(const std::string& text);
 
 // The same in single quotes.
 std::string Quoted(const std::string& text);
+
+// "12 (sh), 13 (sleep)": not yet safe to print.
+std::string Names(const std::vector<Member>& members);
 
 // Prints `text` on standard output; returns the exit status: 0, or kOwnFailure
 // when it could not be written.

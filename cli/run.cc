@@ -14,7 +14,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "cli/fd.h"
@@ -346,12 +345,8 @@ class Run final {
                                     ", ", report.status.ToString(), ", after ",
                                     absl::FormatDuration(report.run_time));
     if (report.leaked_count > 0) {
-      std::string names = absl::StrJoin(
-          report.leaked, ", ", [](std::string* out, const Member& member) {
-            absl::StrAppend(out, member.pid, " (", member.name, ")");
-          });
       absl::StrAppend(&text, "; ", report.leaked_count,
-                      " outlived it: ", names);
+                      " outlived it: ", Names(report.leaked));
     }
     if (report.strays_killed > 0) {
       absl::StrAppend(&text, "; ", report.strays_killed,

@@ -51,6 +51,21 @@ class GcTest : public DeathTest {
     return "";
   }
 
+  // Kills treekill while its tree is in its grace, and waits until the guardian
+  // has made the leaf its own.
+  void KillInGrace(Program& program, std::string* leaf) {
+    std::vector<std::string> leaves = LeftLeaves();
+    ASSERT_THAT(leaves, SizeIs(1));
+    *leaf = leaves[0];
+    program.Signal(SIGTERM);
+    ASSERT_TRUE(Comes("term"));
+    program.Signal(SIGKILL);
+    program.Wait();
+    EXPECT_TRUE(Eventually([leaf] {
+      return getxattr(leaf->c_str(), "user.treekill.owner", nullptr, 0) > 0;
+    }));
+  }
+
   void ExpectCollected(const Outcome& outcome, const std::string& leaf) {
     EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
     EXPECT_EQ(outcome.errors, "");
@@ -215,15 +230,8 @@ TEST_F(GcTest, LiveRun) {
 
 TEST_F(GcTest, TreeInItsGrace) {
   std::unique_ptr<Program> program = StartScript(kSlowMember, {"-k", "120s"});
-  std::vector<std::string> leaves = LeftLeaves();
-  ASSERT_THAT(leaves, SizeIs(1));
-  program->Signal(SIGTERM);
-  ASSERT_TRUE(Comes("term"));
-  program->Signal(SIGKILL);
-  program->Wait();
-  EXPECT_TRUE(Eventually([&] {
-    return getxattr(leaves[0].c_str(), "user.treekill.owner", nullptr, 0) > 0;
-  }));
+  std::string leaf;
+  ASSERT_NO_FATAL_FAILURE(KillInGrace(*program, &leaf));
   ExpectNothingCollected(Gc());
   EXPECT_FALSE(Exists("late"));
   WriteAll(File("go"), "");
@@ -234,18 +242,11 @@ TEST_F(GcTest, TreeInItsGrace) {
 TEST_F(GcTest, GuardianThatIsKilledInTheGrace) {
   std::unique_ptr<Program> program = StartScript(kSlowMember, {"-k", "120s"});
   pid_t guardian = GuardianOf(program->pid());
-  std::vector<std::string> leaves = LeftLeaves();
-  ASSERT_THAT(leaves, SizeIs(1));
-  program->Signal(SIGTERM);
-  ASSERT_TRUE(Comes("term"));
-  program->Signal(SIGKILL);
-  program->Wait();
-  EXPECT_TRUE(Eventually([&] {
-    return getxattr(leaves[0].c_str(), "user.treekill.owner", nullptr, 0) > 0;
-  }));
+  std::string leaf;
+  ASSERT_NO_FATAL_FAILURE(KillInGrace(*program, &leaf));
   kill(guardian, SIGKILL);
   EXPECT_TRUE(Eventually([&] { return !IsGuardianAlive(guardian); }));
-  ExpectCollected(Gc(), leaves[0]);
+  ExpectCollected(Gc(), leaf);
   EXPECT_FALSE(Exists("late"));
 }
 

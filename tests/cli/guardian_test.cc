@@ -39,6 +39,13 @@ class GuardianTest : public DeathTest {
     return absl::StrCat("treekill: guardian of ", treekill.pid(),
                         ", ends its commands if it is killed");
   }
+
+  void KillAndExpectNothing(Program& program) {
+    program.Signal(SIGKILL);
+    program.Wait();
+    ASSERT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+    ASSERT_TRUE(Eventually([] { return LeftLeaves().empty(); }));
+  }
 };
 
 TEST_F(GuardianTest, NothingOutlivesTreekill) {
@@ -58,12 +65,7 @@ TEST_F(GuardianTest, KilledAtAnyMomentOfTheStart) {
     std::unique_ptr<Program> program =
         StartRun({"bash", "-c", "setsid sleep 600 & sleep 600"});
     usleep(round * 100);
-    program->Signal(SIGKILL);
-    program->Wait();
-    ASSERT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty())
-        << "in round " << round;
-    ASSERT_TRUE(Eventually([] { return LeftLeaves().empty(); }))
-        << "in round " << round;
+    ASSERT_NO_FATAL_FAILURE(KillAndExpectNothing(*program)) << round;
   }
 }
 
@@ -78,12 +80,7 @@ TEST_F(GuardianTest, KilledAtAnyMomentOfTheEnd) {
         {"-k", "1ms"});
     program->Signal(SIGTERM);
     usleep(round * 100);
-    program->Signal(SIGKILL);
-    program->Wait();
-    ASSERT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty())
-        << "in round " << round;
-    ASSERT_TRUE(Eventually([] { return LeftLeaves().empty(); }))
-        << "in round " << round;
+    ASSERT_NO_FATAL_FAILURE(KillAndExpectNothing(*program)) << round;
   }
 }
 

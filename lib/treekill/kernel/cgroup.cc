@@ -31,12 +31,13 @@ uint64_t InodeOf(int fd) {
   return fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
-// Opens the subdirectory `name`, giving ourselves the permission when its
-// maker took it away.
-UniqueFd OpenSubdirectory(int parent, const std::string& name) {
+// Opens the subdirectory `name`; unless its mode is to be left alone, giving
+// ourselves the permission when its maker took it away.
+UniqueFd OpenSubdirectory(int parent, const std::string& name,
+                          bool leave_mode = false) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
   UniqueFd fd(Openat(parent, name.c_str(), kFlags));
-  if (!fd.valid() && errno == EACCES &&
+  if (!fd.valid() && errno == EACCES && !leave_mode &&
       fchmodat(parent, name.c_str(), 0700, 0) == 0) {
     fd.reset(Openat(parent, name.c_str(), kFlags));
   }
@@ -122,10 +123,7 @@ class Walk final {
   absl::Status GoDown() {
     std::string name = std::move(levels_.back().children.back());
     levels_.back().children.pop_back();
-    UniqueFd child = leaves_modes_
-                         ? UniqueFd(Openat(here_.get(), name.c_str(),
-                                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
-                         : OpenSubdirectory(here_.get(), name);
+    UniqueFd child = OpenSubdirectory(here_.get(), name, leaves_modes_);
     if (!child.valid() && leaves_modes_ && errno == EACCES) {
       return absl::OkStatus();
     }
