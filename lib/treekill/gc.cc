@@ -21,13 +21,17 @@
 namespace treekill {
 namespace {
 
-// Each holds four descriptors while it is being ended.
+// That are ended together. Each holds four descriptors meanwhile.
 constexpr size_t kAtATime = 64;
 
 struct Candidate {
-  std::shared_ptr<const kernel::Cgroup> parent;
+  // Of the cgroup that the leaf is in. It is opened when its turn has come: no
+  // number of descriptors is enough for all of them.
+  std::string parent;
   std::string directory;
+  containment::LeafOwner owner;
   Garbage garbage;
+  bool is_garbage = true;
 };
 
 absl::StatusOr<kernel::Cgroup> OpenRoot(const std::string& below) {
@@ -42,76 +46,125 @@ absl::StatusOr<kernel::Cgroup> OpenRoot(const std::string& below) {
   return kernel::Cgroup::Open(mounts->v2.front().mount_point);
 }
 
-bool IsGarbage(const kernel::Cgroup& parent, const std::string& directory,
-               const containment::LeafOwner& owner) {
+absl::StatusOr<bool> IsGarbage(const kernel::Cgroup& parent,
+                               const std::string& directory,
+                               const containment::LeafOwner& owner) {
   absl::StatusOr<kernel::Cgroup> leaf = parent.OpenChild(directory);
-  if (!leaf.ok() ||
-      containment::FindOwner(*leaf, owner) != containment::OwnerState::kGone) {
-    return false;
-  }
-  // Another user's is not ours to end.
+  if (!leaf.ok()) return leaf.status();
+  absl::StatusOr<containment::OwnerState> state =
+      containment::FindOwner(*leaf, owner);
+  if (!state.ok()) return state.status();
+  if (*state != containment::OwnerState::kGone) return false;
   absl::StatusOr<kernel::UniqueFd> kill =
       leaf->OpenControl("cgroup.kill", O_WRONLY);
-  return !absl::IsPermissionDenied(kill.status());
+  if (!kill.ok()) return kill.status();
+  return true;
+}
+
+// It has gone, or is another user's, and so not ours to end.
+bool IsNoneOfOurs(const absl::Status& status) {
+  return absl::IsNotFound(status) || absl::IsPermissionDenied(status);
 }
 
 absl::StatusOr<std::vector<Candidate>> FindGarbage(const kernel::Cgroup& root) {
   std::vector<Candidate> found;
-  absl::Status visited =
-      root.VisitBelow([&](const std::shared_ptr<const kernel::Cgroup>& parent,
-                          const std::string& directory) {
+  absl::Status visited = root.VisitBelow(
+      [&](const kernel::Cgroup& parent,
+          const std::string& directory) -> absl::StatusOr<bool> {
         std::optional<containment::LeafName> leaf =
             containment::ParseLeafName(directory);
-        if (!leaf.has_value() || !IsGarbage(*parent, directory, leaf->owner)) {
-          return true;
+        if (!leaf.has_value()) return true;
+        absl::StatusOr<bool> garbage =
+            IsGarbage(parent, directory, leaf->owner);
+        if (!garbage.ok() && !IsNoneOfOurs(garbage.status())) {
+          return garbage.status();
         }
-        Garbage garbage;
-        garbage.leaf = absl::StrCat(parent->path(), "/", directory);
-        garbage.name = leaf->name;
-        garbage.supervisor = leaf->owner.pid;
-        found.push_back({parent, directory, std::move(garbage)});
+        if (!garbage.ok() || !*garbage) return true;
+        Garbage entry;
+        entry.leaf = absl::StrCat(parent.path(), "/", directory);
+        entry.name = leaf->name;
+        entry.supervisor = leaf->owner.pid;
+        found.push_back(
+            {parent.path(), directory, leaf->owner, std::move(entry), true});
         return false;
       });
   if (!visited.ok()) return visited;
   return found;
 }
 
-std::vector<Member> MembersOf(const Candidate& candidate) {
-  absl::StatusOr<kernel::Cgroup> leaf =
-      candidate.parent->OpenChild(candidate.directory);
-  if (!leaf.ok()) return {};
-  absl::StatusOr<kernel::CgroupMembers> members = leaf->Members();
-  if (!members.ok()) return {};
-  return internal::DescribeMembers(members->pids);
-}
+// Ends leaves, several at a time.
+class Collector final {
+ public:
+  Collector(const kernel::Cgroup& root, const GarbageOptions& options)
+      : root_(root), options_(options) {}
 
-void End(std::vector<Candidate*> candidates, absl::Duration drain_timeout) {
-  std::vector<guardian::Finisher> finishers;
-  std::vector<Candidate*> held;
-  for (Candidate* candidate : candidates) {
-    absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-        containment::TakeOverLeaf(*candidate->parent, candidate->directory);
-    if (!hold.ok()) {
-      // Its guardian may have been quicker.
-      candidate->garbage.removed = absl::IsNotFound(hold.status());
-      if (!candidate->garbage.removed) {
-        candidate->garbage.error = hold.status();
-      }
-      continue;
+  // `candidate` must live until End().
+  void Take(Candidate* candidate) {
+    absl::Status taken = TryTake(candidate);
+    // What is being ended will give its descriptors back.
+    if (!taken.ok() && !held_.empty()) {
+      End();
+      taken = TryTake(candidate);
     }
+    candidate->is_garbage = !IsNoneOfOurs(taken);
+    candidate->garbage.error = taken;
+    if (held_.size() >= kAtATime) End();
+  }
+
+  // Blocks until all that was taken is drained.
+  void End() {
+    guardian::FinishAll(&finishers_);
+    for (size_t i = 0; i < held_.size(); ++i) {
+      Garbage& garbage = held_[i].candidate->garbage;
+      garbage.error = finishers_[i].result();
+      garbage.removed = garbage.error.ok();
+      if (garbage.removed) continue;
+      absl::StatusOr<std::vector<pid_t>> alive = finishers_[i].hold().Members();
+      if (alive.ok()) garbage.survivors = internal::DescribeMembers(*alive);
+    }
+    finishers_.clear();
+    held_.clear();
+  }
+
+ private:
+  struct Held {
+    Candidate* candidate;
+    // Outlives its finisher.
+    std::unique_ptr<const kernel::Cgroup> parent;
+  };
+
+  absl::Status TryTake(Candidate* candidate) {
+    absl::StatusOr<kernel::Cgroup> opened = root_.OpenBelow(candidate->parent);
+    if (!opened.ok()) return opened.status();
+    auto parent = std::make_unique<const kernel::Cgroup>(*std::move(opened));
+    // Others were waited for since it was found: its guardian may be at it.
+    absl::StatusOr<bool> garbage =
+        IsGarbage(*parent, candidate->directory, candidate->owner);
+    if (!garbage.ok()) return garbage.status();
+    if (!*garbage) return absl::NotFoundError("somebody else ends it");
+    absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
+        containment::TakeOverLeaf(*parent, candidate->directory);
+    if (!hold.ok()) return hold.status();
+    absl::StatusOr<std::vector<pid_t>> members = (*hold)->Members();
+    if (members.ok()) {
+      candidate->garbage.members = internal::DescribeMembers(*members);
+    } else if (!absl::IsPermissionDenied(members.status())) {
+      return members.status();
+    }
+    if (options_.dry_run) return absl::OkStatus();
     guardian::RestOfTeardown rest;
-    rest.drain_timeout = drain_timeout;
-    finishers.emplace_back(*std::move(hold), rest);
-    held.push_back(candidate);
+    rest.drain_timeout = options_.drain_timeout;
+    finishers_.emplace_back(*std::move(hold), rest);
+    held_.push_back({candidate, std::move(parent)});
+    return absl::OkStatus();
   }
-  guardian::FinishAll(&finishers);
-  for (size_t i = 0; i < finishers.size(); ++i) {
-    Garbage& garbage = held[i]->garbage;
-    garbage.error = finishers[i].result();
-    garbage.removed = garbage.error.ok();
-    if (!garbage.removed) garbage.survivors = MembersOf(*held[i]);
-  }
-}
+
+  const kernel::Cgroup& root_;
+  const GarbageOptions& options_;
+  std::vector<Held> held_;
+  // Of the same length.
+  std::vector<guardian::Finisher> finishers_;
+};
 
 }  // namespace
 
@@ -121,17 +174,12 @@ absl::StatusOr<std::vector<Garbage>> CollectGarbage(
   if (!root.ok()) return root.status();
   absl::StatusOr<std::vector<Candidate>> found = FindGarbage(*root);
   if (!found.ok()) return found.status();
-  for (size_t next = 0; next < found->size(); next += kAtATime) {
-    std::vector<Candidate*> some;
-    for (size_t i = next; i < std::min(next + kAtATime, found->size()); ++i) {
-      (*found)[i].garbage.members = MembersOf((*found)[i]);
-      some.push_back(&(*found)[i]);
-    }
-    if (!options.dry_run) End(std::move(some), options.drain_timeout);
-  }
+  Collector collector(*root, options);
+  for (Candidate& candidate : *found) collector.Take(&candidate);
+  collector.End();
   std::vector<Garbage> garbage;
   for (Candidate& candidate : *found) {
-    garbage.push_back(std::move(candidate.garbage));
+    if (candidate.is_garbage) garbage.push_back(std::move(candidate.garbage));
   }
   return garbage;
 }

@@ -170,6 +170,24 @@ std::map<int, std::string> OpenFds() {
   return fds;
 }
 
+FewDescriptors::FewDescriptors(rlim_t left) {
+  int highest = OpenFds().rbegin()->first;
+  // The gaps below it would be had as well.
+  int filler = dup(highest);
+  for (; filler >= 0 && filler < highest; filler = dup(highest)) {
+    fillers_.push_back(filler);
+  }
+  if (filler >= 0) close(filler);
+  EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
+  rlimit low{highest + 1 + left, before_.rlim_max};
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+}
+
+FewDescriptors::~FewDescriptors() {
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0);
+  for (int filler : fillers_) close(filler);
+}
+
 TempDir::TempDir() {
   path_ = (fs::temp_directory_path() / "treekill-test-XXXXXX").string();
   EXPECT_NE(mkdtemp(path_.data()), nullptr);

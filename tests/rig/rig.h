@@ -3,6 +3,7 @@
 #ifndef TREEKILL_TESTS_RIG_RIG_H_
 #define TREEKILL_TESTS_RIG_RIG_H_
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <functional>
@@ -61,6 +62,20 @@ std::string OwnCgroup();
 
 // The open descriptors of this process, number and target.
 std::map<int, std::string> OpenFds();
+
+// While it lives, this process can open exactly `left` more descriptors,
+// whatever numbers those have that it was started with.
+class FewDescriptors final {
+ public:
+  explicit FewDescriptors(rlim_t left);
+  ~FewDescriptors();
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_;
+  std::vector<int> fillers_;
+};
 
 // A folder that is removed with all in it.
 class TempDir final {

@@ -66,26 +66,51 @@ std::optional<LeafOwner> TakeOwner(std::vector<absl::string_view>* words) {
 
 // The process that is `owner.pid` in the owner's PID namespace; 0 for none.
 // nullopt when that cannot be seen from here.
-std::optional<pid_t> FindPid(const LeafOwner& owner) {
+absl::StatusOr<std::optional<pid_t>> FindPid(const LeafOwner& owner) {
   uint64_t own = kernel::NamespaceOf(0, "pid");
   if (own == 0 || owner.pid_namespace == 0) return std::nullopt;
-  if (own == owner.pid_namespace) return owner.pid;
+  if (own == owner.pid_namespace) {
+    absl::Status seen = kernel::CheckProc();
+    if (!seen.ok()) return seen;
+    return owner.pid;
+  }
   // Only from the first namespace are all the others seen.
   if (own != kernel::kInitialPidNamespace) return std::nullopt;
   absl::StatusOr<std::vector<pid_t>> all = kernel::ListProcesses();
-  if (!all.ok()) return std::nullopt;
+  if (!all.ok()) return all.status();
   for (pid_t pid : *all) {
     // Which namespace a process is in, not everybody may know; that it is in
     // ours, or another in its own, is seen by its pids.
-    std::vector<pid_t> pids = kernel::NamespacePids(pid);
-    if (pids.size() < 2 || pids.back() != owner.pid) continue;
+    absl::StatusOr<std::vector<pid_t>> pids = kernel::NamespacePids(pid);
+    if (!pids.ok()) return pids.status();
+    if (pids->size() < 2 || pids->back() != owner.pid) continue;
     uint64_t its = kernel::NamespaceOf(pid, "pid");
     if (its == owner.pid_namespace) return pid;
     if (its != 0) continue;
-    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-    if (stat.has_value() && !stat->IsDead()) return std::nullopt;
+    absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
+        kernel::FindProcess(pid);
+    if (!stat.ok()) return stat.status();
+    if (stat->has_value() && !(*stat)->IsDead()) return std::nullopt;
   }
   return 0;
+}
+
+// Is it alive, and was it at that moment?
+absl::StatusOr<OwnerState> FindOwner(const LeafOwner& owner) {
+  absl::StatusOr<std::optional<pid_t>> pid = FindPid(owner);
+  if (!pid.ok()) return pid.status();
+  if (!pid->has_value()) return OwnerState::kUnknown;
+  if (**pid == 0) return OwnerState::kGone;
+  absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
+      kernel::FindProcess(**pid);
+  if (!stat.ok()) return stat.status();
+  if (!stat->has_value() || (*stat)->IsDead()) return OwnerState::kGone;
+  uint64_t clock = kernel::NamespaceOf(**pid, "time");
+  if (clock != 0 && clock != kernel::NamespaceOf(0, "time")) {
+    return OwnerState::kUnknown;
+  }
+  return (*stat)->StartedAt() <= owner.moment ? OwnerState::kAlive
+                                              : OwnerState::kGone;
 }
 
 }  // namespace
@@ -120,25 +145,21 @@ absl::Status SetKept(const kernel::Cgroup& leaf) {
   return leaf.SetAttribute(kKeepAttribute, "1");
 }
 
-OwnerState FindOwner(const kernel::Cgroup& leaf, const LeafOwner& named) {
-  if (leaf.Attribute(kKeepAttribute).has_value()) return OwnerState::kKept;
-  LeafOwner owner = named;
-  if (std::optional<std::string> heir = leaf.Attribute(kOwnerAttribute)) {
-    std::vector<absl::string_view> words = absl::StrSplit(*heir, '-');
+absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
+                                     const LeafOwner& named) {
+  absl::StatusOr<std::optional<std::string>> keep =
+      leaf.Attribute(kKeepAttribute);
+  if (!keep.ok()) return keep.status();
+  if (keep->has_value()) return OwnerState::kKept;
+  absl::StatusOr<std::optional<std::string>> heir =
+      leaf.Attribute(kOwnerAttribute);
+  if (!heir.ok()) return heir.status();
+  if (heir->has_value()) {
+    std::vector<absl::string_view> words = absl::StrSplit(**heir, '-');
     std::optional<LeafOwner> parsed = TakeOwner(&words);
-    if (parsed.has_value() && words.empty()) owner = *parsed;
+    if (parsed.has_value() && words.empty()) return FindOwner(*parsed);
   }
-  std::optional<pid_t> pid = FindPid(owner);
-  if (!pid.has_value()) return OwnerState::kUnknown;
-  if (*pid == 0) return OwnerState::kGone;
-  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(*pid);
-  if (!stat.has_value() || stat->IsDead()) return OwnerState::kGone;
-  uint64_t clock = kernel::NamespaceOf(*pid, "time");
-  if (clock != 0 && clock != kernel::NamespaceOf(0, "time")) {
-    return OwnerState::kUnknown;
-  }
-  return stat->StartedAt() <= owner.moment ? OwnerState::kAlive
-                                           : OwnerState::kGone;
+  return FindOwner(named);
 }
 
 }  // namespace treekill::containment

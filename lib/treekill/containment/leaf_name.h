@@ -16,6 +16,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "treekill/kernel/cgroup.h"
 
@@ -61,8 +63,11 @@ enum class OwnerState {
   kKept,
 };
 
-// `named` is what the leaf's name says.
-OwnerState FindOwner(const kernel::Cgroup& leaf, const LeafOwner& named);
+// `named` is what the leaf's name says. An error when it could not be found
+// out: nobody's life is to depend on whether a descriptor was left to look
+// with. kNotFound when the leaf has gone.
+absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
+                                     const LeafOwner& named);
 
 }  // namespace treekill::containment
 

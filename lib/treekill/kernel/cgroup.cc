@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/syscalls.h"
 
@@ -239,14 +240,18 @@ absl::Status Cgroup::SetAttribute(const std::string& name,
                      absl::StrCat("cannot mark cgroup ", path_));
 }
 
-std::optional<std::string> Cgroup::Attribute(const std::string& name) const {
-  UniqueFd directory(Openat(fd(), ".", O_RDONLY | O_DIRECTORY));
+absl::StatusOr<std::optional<std::string>> Cgroup::Attribute(
+    const std::string& name) const {
+  absl::StatusOr<UniqueFd> directory =
+      OpenFile(fd(), ".", O_RDONLY | O_DIRECTORY, path_);
+  if (!directory.ok()) return directory.status();
   char value[256];
-  ssize_t size = directory.valid() ? fgetxattr(directory.get(), name.c_str(),
-                                               value, sizeof(value))
-                                   : -1;
-  if (size < 0) return std::nullopt;
-  return std::string(value, size);
+  ssize_t size =
+      fgetxattr(directory->get(), name.c_str(), value, sizeof(value));
+  if (size >= 0) return std::string(value, size);
+  if (errno == ENODATA || errno == EOPNOTSUPP) return std::nullopt;
+  return ErrnoStatus(errno, "getxattr",
+                     absl::StrCat("cannot read a mark of cgroup ", path_));
 }
 
 absl::StatusOr<UniqueFd> Cgroup::OpenControl(const std::string& file,
@@ -280,19 +285,35 @@ absl::Status Cgroup::VisitBelow(const Visitor& visit) const {
     absl::StatusOr<UniqueFd> copy =
         OpenFile(directory, ".", O_PATH | O_DIRECTORY, walk->Path());
     if (!copy.ok()) return copy.status();
-    auto here =
-        std::make_shared<const Cgroup>(Adopt(*std::move(copy), walk->Path()));
-    children->erase(std::remove_if(children->begin(), children->end(),
-                                   [&](const std::string& name) {
-                                     return !visit(here, name);
-                                   }),
-                    children->end());
+    Cgroup here = Adopt(*std::move(copy), walk->Path());
+    std::vector<std::string> inside;
+    for (std::string& name : *children) {
+      absl::StatusOr<bool> enters = visit(here, name);
+      if (!enters.ok()) return enters.status();
+      if (*enters) inside.push_back(std::move(name));
+    }
+    *children = std::move(inside);
     return absl::OkStatus();
   };
   Walk visiting(*this, enter, LeaveNothing);
   visiting.LeaveModesAlone();
   walk = &visiting;
   return visiting.Run();
+}
+
+absl::StatusOr<Cgroup> Cgroup::OpenBelow(const std::string& path) const {
+  absl::string_view names = path;
+  absl::ConsumePrefix(&names, path_);
+  absl::StatusOr<UniqueFd> here =
+      OpenFile(fd(), ".", O_PATH | O_DIRECTORY, path_);
+  // Not in one step, which a deep nest would be too long for.
+  for (absl::string_view name : absl::StrSplit(names, '/', absl::SkipEmpty())) {
+    if (!here.ok()) break;
+    here = OpenFile(here->get(), std::string(name),
+                    O_PATH | O_DIRECTORY | O_NOFOLLOW, path);
+  }
+  if (!here.ok()) return here.status();
+  return Adopt(*std::move(here), path);
 }
 
 absl::Status Cgroup::RemoveChild(const std::string& name) const {

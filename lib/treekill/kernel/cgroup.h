@@ -64,17 +64,23 @@ class Cgroup final {
   absl::Status Thaw() const;
 
   // Extended attributes of the directory, for what outlives this process:
-  // "user.*", Linux 5.7. nullopt without one.
+  // "user.*", Linux 5.7. nullopt without one; an error when that could not be
+  // found out.
   absl::Status SetAttribute(const std::string& name,
                             const std::string& value) const;
-  std::optional<std::string> Attribute(const std::string& name) const;
+  absl::StatusOr<std::optional<std::string>> Attribute(
+      const std::string& name) const;
 
   // Calls `visit` with every cgroup below this one, top down: its parent and
   // its name. Does not look below one for which it returns false, nor into
-  // those that we may not read.
-  using Visitor = std::function<bool(
-      const std::shared_ptr<const Cgroup>& parent, const std::string& name)>;
+  // those that we may not read. Its first error ends the visit.
+  using Visitor = std::function<absl::StatusOr<bool>(const Cgroup& parent,
+                                                     const std::string& name)>;
   absl::Status VisitBelow(const Visitor& visit) const;
+
+  // Opens what VisitBelow() has shown as a parent, by its path(). However deep
+  // that is, and never through a symbolic link.
+  absl::StatusOr<Cgroup> OpenBelow(const std::string& path) const;
 
   // Removes the child `name`, and first all that is below it if need be, bottom
   // up; a nested directory that is closed by its mode is opened if it is ours.

@@ -24,6 +24,11 @@ std::string ProcPath(pid_t pid, const char* file) {
   return absl::StrCat("/proc/", pid, "/", file);
 }
 
+bool MeansGone(const absl::Status& status) {
+  int error = StatusErrno(status);
+  return error == ENOENT || error == ESRCH;
+}
+
 }  // namespace
 
 std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
@@ -49,11 +54,17 @@ std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
   return stat;
 }
 
-std::optional<ProcessStat> ReadProcessStat(pid_t pid) {
+absl::StatusOr<std::optional<ProcessStat>> FindProcess(pid_t pid) {
   std::string path = ProcPath(pid, "stat");
   absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
-  if (!text.ok()) return std::nullopt;
+  if (MeansGone(text.status())) return std::nullopt;
+  if (!text.ok()) return text.status();
   return ParseProcessStat(*text);
+}
+
+std::optional<ProcessStat> ReadProcessStat(pid_t pid) {
+  absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+  return found.ok() ? *std::move(found) : std::nullopt;
 }
 
 absl::Duration ProcessStat::StartedAt() const {
@@ -67,11 +78,12 @@ uint64_t NamespaceOf(pid_t pid, const std::string& kind) {
   return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-std::vector<pid_t> NamespacePids(pid_t pid) {
+absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid) {
   std::string path = ProcPath(pid, "status");
   absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
   std::vector<pid_t> pids;
-  if (!text.ok()) return pids;
+  if (MeansGone(text.status())) return pids;
+  if (!text.ok()) return text.status();
   for (absl::string_view line : absl::StrSplit(*text, '\n')) {
     if (!absl::ConsumePrefix(&line, "NSpid:")) continue;
     for (absl::string_view word :
@@ -91,13 +103,18 @@ std::string ReadWaitChannel(pid_t pid) {
   return text.ok() && *text != "0" ? *text : std::string();
 }
 
+absl::Status CheckProc() {
+  absl::StatusOr<std::optional<ProcessStat>> self = FindProcess(0);
+  if (!self.ok()) return self.status();
+  if (self->has_value() && (*self)->pid == getpid()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "/proc is missing or shows another PID namespace; mount it: mount -t "
+      "proc proc /proc");
+}
+
 absl::StatusOr<std::vector<pid_t>> ListProcesses() {
-  std::optional<ProcessStat> self = ReadProcessStat(0);
-  if (!self.has_value() || self->pid != getpid()) {
-    return absl::FailedPreconditionError(
-        "/proc is missing or shows another PID namespace; mount it: mount -t "
-        "proc proc /proc");
-  }
+  absl::Status ours = CheckProc();
+  if (!ours.ok()) return ours;
   std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
   if (directory == nullptr) {
     return ErrnoStatus(errno, "open", "cannot open /proc");

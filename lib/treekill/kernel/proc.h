@@ -40,7 +40,11 @@ struct ProcessStat {
 // Parses the text of /proc/PID/stat; nullopt when it is not one.
 std::optional<ProcessStat> ParseProcessStat(const std::string& text);
 
-// Of a process, 0: this one. nullopt when it has gone.
+// Of a process, 0: this one. nullopt when it has gone; an error when that could
+// not be found out (no descriptor is left).
+absl::StatusOr<std::optional<ProcessStat>> FindProcess(pid_t pid);
+
+// The same for who takes what cannot be read for gone.
 std::optional<ProcessStat> ReadProcessStat(pid_t pid);
 
 // The inode that stands for a namespace of a process (0: this one), such as
@@ -51,7 +55,7 @@ constexpr uint64_t kInitialPidNamespace = 0xEFFFFFFC;
 
 // The pids that a process has, from this PID namespace's inwards to that of its
 // own; empty when it has gone. Everybody may read them.
-std::vector<pid_t> NamespacePids(pid_t pid);
+absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid);
 
 // getpgid(2); -1 when the process has gone.
 pid_t ProcessGroupOf(pid_t pid);
@@ -60,8 +64,11 @@ pid_t ProcessGroupOf(pid_t pid);
 // had (not ours, running, gone).
 std::string ReadWaitChannel(pid_t pid);
 
-// Every process visible in /proc, threads not counted. kFailedPrecondition when
-// /proc is not that of our PID namespace.
+// kFailedPrecondition when /proc is not that of our PID namespace: then its
+// numbers are other processes'.
+absl::Status CheckProc();
+
+// Every process visible in /proc, threads not counted, after CheckProc().
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
 // Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"
