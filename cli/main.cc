@@ -7,6 +7,7 @@
 #include "cli/gc.h"
 #include "cli/output.h"
 #include "cli/run.h"
+#include "treekill/treekill.h"
 
 namespace treekill::cli {
 namespace {
@@ -25,6 +26,7 @@ constexpr char kHelp[] =
 }  // namespace
 
 int Main(int argc, char** argv) {
+  RunIfGuardian(argc, argv);
   std::string word = argc > 1 ? argv[1] : "";
   if (word == "run") return RunMain(argc - 1, argv + 1);
   if (word == "gc") return GcMain(argc - 1, argv + 1);

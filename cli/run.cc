@@ -100,11 +100,12 @@ class Run final {
     if (!watched.ok()) return watched;
     bool by_cgroup = line_.containment == Containment::kAuto ||
                      line_.containment == Containment::kCgroup;
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create(
-        {.containment = line_.containment,
-         .require = line_.require,
-         .fork_guardian = line_.guardian != GuardianChoice::kNo,
-         .adopt_orphans = by_cgroup});
+    absl::StatusOr<Supervisor> supervisor =
+        Supervisor::Create({.containment = line_.containment,
+                            .require = line_.require,
+                            .guardian_program = "/proc/self/exe",
+                            .park_guardian = true,
+                            .adopt_orphans = by_cgroup});
     if (!supervisor.ok()) return supervisor.status();
     supervisor_ = std::make_unique<Supervisor>(*std::move(supervisor));
     if (line_.verbose) {

@@ -47,8 +47,9 @@ guardian::RestOfTeardown RestOf(const TreeState& tree) {
 
 // All that a guardian has to know of it.
 std::vector<guardian::Note> NotesOf(const TreeState& tree) {
-  std::vector<guardian::Note> notes = {guardian::PrepareNote(
-      tree.id, tree.leaf_name, tree.options.teardown.drain_timeout)};
+  std::vector<guardian::Note> notes = {
+      guardian::PrepareNote(tree.id, tree.placement->parent, tree.leaf_name,
+                            tree.options.teardown.drain_timeout)};
   if (tree.hold != nullptr) {
     notes.push_back(guardian::HoldNote(tree.id, *tree.hold));
   }
@@ -154,7 +155,7 @@ void Supervisor::Impl::NoteGuardian(const absl::Status& state) {
 
 absl::Status Supervisor::Impl::TryStartGuardian(const TreeState* coming) {
   guardian_started_ = kernel::MonotonicNow();
-  std::vector<guardian::Note> notes = {guardian::PlaceNote(placement_->parent)};
+  std::vector<guardian::Note> notes;
   auto add = [&notes](const TreeState& tree) {
     for (guardian::Note& note : NotesOf(tree)) notes.push_back(std::move(note));
   };
@@ -163,7 +164,7 @@ absl::Status Supervisor::Impl::TryStartGuardian(const TreeState* coming) {
   }
   if (coming != nullptr) add(*coming);
   absl::StatusOr<guardian::Guardian> started = guardian::Guardian::Start(
-      {.fork = options_.fork_guardian, .program = options_.guardian_program},
+      {.program = options_.guardian_program, .parked = options_.park_guardian},
       notes);
   if (!started.ok()) return started.status();
   absl::Status watched =
@@ -210,8 +211,10 @@ void Supervisor::Impl::TellPhase(TreeState& tree) {
 void Supervisor::Impl::Unguard(TreeState& tree) {
   if (!tree.guarded || !guardian_.has_value()) return;
   // It would have nobody to guard until this process ends.
-  if (options_.fork_guardian && trees_.empty()) {
-    DropGuardian();
+  if (options_.park_guardian && trees_.empty()) {
+    loop_.Forget(guardian_->pidfd());
+    guardian_->Kill();
+    leaving_guardian_ = std::exchange(guardian_, std::nullopt);
     return;
   }
   absl::Status told =

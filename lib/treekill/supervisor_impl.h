@@ -172,6 +172,8 @@ class Supervisor::Impl final {
   void ReapAdopted();
   absl::StatusOr<bool> ReapChildren();
 
+  // Killed, and reaped when all else that there is to do has been done.
+  std::optional<guardian::Guardian> leaving_guardian_;
   SupervisorOptions options_;
   kernel::EventLoop loop_;
   Containment containment_ = Containment::kAuto;

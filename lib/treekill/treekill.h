@@ -19,6 +19,7 @@
 #include "treekill/error.h"
 #include "treekill/exit_status.h"
 #include "treekill/gc.h"
+#include "treekill/guardian_entry.h"
 #include "treekill/host.h"
 #include "treekill/report.h"
 #include "treekill/run.h"

@@ -41,7 +41,7 @@ void MeasureCommandLine(const Sizes& sizes, Results& results) {
   Launch unguarded_floor({floor, "true"});
   results.Compare(
       {.item = 1,
-       .measured = "floor: plain C, true beside a forked process",
+       .measured = "floor: plain C, true beside a process",
        .against = "plain C, true"},
       Interleave(sizes.rounds, TimeOf(guarded_floor), TimeOf(unguarded_floor)));
   results.Compare(

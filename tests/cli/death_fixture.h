@@ -87,7 +87,9 @@ class DeathTest : public CliTest {
   std::string ReportOption() const { return "--report=" + File("report"); }
 
   static bool IsGuardian(const kernel::ProcessStat& stat) {
-    return stat.comm == guardian::kGuardianName && !stat.IsDead();
+    // The second for the moment of its exec.
+    return !stat.IsDead() &&
+           (stat.comm == guardian::kGuardianName || stat.comm == "exe");
   }
 
   // The guardian of a treekill; 0 without one. It has a moment's time to take
@@ -115,6 +117,18 @@ class DeathTest : public CliTest {
     return pid;
   }
 
+  // The same, when it has become what it stays: at first it is parked.
+  static pid_t SettledGuardianOf(pid_t supervisor) {
+    pid_t pid = GuardianOf(supervisor);
+    EXPECT_TRUE(Eventually([&] {
+      return kernel::ReadWaitChannel(pid).find("poll") != std::string::npos &&
+             ReadAll(absl::StrCat("/proc/", pid, "/cmdline"))
+                 .starts_with(
+                     absl::StrCat("treekill: guardian of ", supervisor));
+    }));
+    return pid;
+  }
+
   static bool IsGuardianAlive(pid_t pid) {
     std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
     return stat.has_value() && IsGuardian(*stat);
@@ -137,9 +151,10 @@ class DeathTest : public CliTest {
   }
 
   // Treekill and its guardian at one instant: a guardian that is stopped first
-  // cannot do its work.
+  // cannot do its work. Before it has a session of its own, the kernel would
+  // continue it, as a member of a process group that becomes orphaned.
   static void KillBoth(Program& treekill) {
-    pid_t guardian = GuardianOf(treekill.pid());
+    pid_t guardian = SettledGuardianOf(treekill.pid());
     kill(guardian, SIGSTOP);
     EXPECT_TRUE(Eventually([&] { return StateOf(guardian) == 'T'; }));
     treekill.Signal(SIGKILL);

@@ -80,7 +80,7 @@ class FaultTest : public CliTest {
 
 TEST_F(FaultTest, Clone3) {
   for (const auto& [name, text] : kErrors) {
-    ExpectRefusal({absl::StrCat("clone3:", name),
+    ExpectRefusal({absl::StrCat("clone3@cgroup:", name),
                    {"touch", OwnCgroup(), "treekill-", "clone3: ", text}});
   }
 }

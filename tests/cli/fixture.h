@@ -45,6 +45,10 @@ class CliTest : public testing::Test {
   void TearDown() override {
     EXPECT_THAT(WaitForNobody(cookie_, absl::Seconds(20)), testing::IsEmpty());
     EXPECT_THAT(LeftLeaves(), testing::IsEmpty());
+    // A guardian has no cookie.
+    EXPECT_TRUE(Eventually([] {
+      return IsSkipped() || MembersOfOwnCgroup().size() == 1;
+    })) << "a guardian is left";
     if (!HasFailure()) return;
     // One test's failure is not the next one's.
     KillByCookie(cookie_);

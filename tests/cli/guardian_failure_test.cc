@@ -39,7 +39,7 @@ class GuardianFailureTest : public DeathTest {
 
   void ExpectNoGuardianInReport() {
     EXPECT_EQ(Report()["on_supervisor_death"], "kill-leader");
-    EXPECT_THAT(Report()["guardian_error"], HasSubstr("fork: "));
+    EXPECT_THAT(Report()["guardian_error"], HasSubstr("clone3: "));
   }
 
   // SIGKILL to treekill ends the leader, and only it.
@@ -63,23 +63,24 @@ class GuardianFailureTest : public DeathTest {
 };
 
 TEST_F(GuardianFailureTest, NothingIsStarted) {
-  ExpectRefused("fork:EAGAIN", {},
-                "fork: Resource temporarily unavailable; a limit on the number "
-                "of processes is reached");
+  ExpectRefused(
+      "clone3@parked:EAGAIN", {},
+      "clone3: Resource temporarily unavailable; a limit on the number "
+      "of processes is reached");
   EXPECT_EQ(Report()["exit_status"], 125);
   EXPECT_THAT(Report()["error"], StartsWith("cannot start the guardian: "));
-  ExpectRefused("fork:ENOMEM", {"--guardian=yes"},
+  ExpectRefused("clone3@parked:ENOMEM", {"--guardian=yes"},
                 "cannot start the guardian: ");
-  ExpectRefused("fork:ENOSYS", {}, "fork: Function not implemented");
+  ExpectRefused("clone3@parked:ENOSYS", {}, "clone3: Function not implemented");
   ExpectRefused("socketpair:EMFILE", {}, "socketpair: Too many open files");
   ExpectRefused("pidfd_open:EMFILE:2", {}, "pidfd_open: Too many open files");
 }
 
-// The first message is lost, or every one is: a guardian that is told nothing
-// more is replaced by one that knows all from its birth.
-TEST_F(GuardianFailureTest, MessagesThatCannotBeSent) {
+// A guardian that cannot be told is replaced by one that finds all that it is
+// to know when it starts.
+TEST_F(GuardianFailureTest, OneMessageIsLost) {
   for (const char* plan :
-       {"sendmsg:EPIPE:1", "sendmsg:EPIPE", "sendmsg:ECONNREFUSED"}) {
+       {"sendmsg:EPIPE:1", "sendmsg:EPIPE:1:1", "sendmsg:ECONNREFUSED:1"}) {
     SCOPED_TRACE(plan);
     for (const char* name : {"ready", "done"}) unlink(File(name).c_str());
     std::unique_ptr<Program> program =
@@ -93,12 +94,19 @@ TEST_F(GuardianFailureTest, MessagesThatCannotBeSent) {
   }
 }
 
-TEST_F(GuardianFailureTest, MessagesThatCannotBeSentAreNotNeeded) {
+TEST_F(GuardianFailureTest, EveryMessageIsLost) {
+  ExpectRefused("sendmsg:EPIPE", {}, "the guardian does not listen: ");
+}
+
+// That of the grace is the third.
+TEST_F(GuardianFailureTest, TheWordOfTheGraceIsLost) {
   std::unique_ptr<Program> program =
-      StartFaulty("sendmsg:EPIPE", ScriptRun(kSlowMember, {"-k", "120s"}));
+      StartFaulty("sendmsg:EPIPE:1:2", ScriptRun(kSlowMember, {"-k", "120s"}));
   ASSERT_TRUE(Comes("ready"));
+  pid_t first = GuardianOf(program->pid());
   program->Signal(SIGTERM);
   ASSERT_TRUE(Comes("term"));
+  GuardianOf(program->pid(), first);
   program->Signal(SIGKILL);
   program->Wait();
   WriteAll(File("go"), "");
@@ -108,14 +116,14 @@ TEST_F(GuardianFailureTest, MessagesThatCannotBeSentAreNotNeeded) {
 
 TEST_F(GuardianFailureTest, TryGoesOnWithout) {
   std::unique_ptr<Program> program =
-      StartFaulty("fork:EAGAIN", ScriptRun(kTwo, {"--guardian=try"}));
+      StartFaulty("clone3@parked:EAGAIN", ScriptRun(kTwo, {"--guardian=try"}));
   ASSERT_TRUE(Comes("ready"));
   EXPECT_EQ(GuardianNow(program->pid()), 0);
   WriteAll(File("done"), "");
   Outcome outcome = program->Wait();
   EXPECT_EQ(outcome.exit_code(), 7);
   EXPECT_THAT(outcome.errors, StartsWith("treekill: no guardian: "));
-  EXPECT_THAT(outcome.errors, HasSubstr("fork: Resource temporarily"));
+  EXPECT_THAT(outcome.errors, HasSubstr("clone3: Resource temporarily"));
   // Once.
   EXPECT_EQ(outcome.errors.find('\n'), outcome.errors.size() - 1);
   EXPECT_EQ(Report()["exit_status"], 7);
@@ -124,7 +132,7 @@ TEST_F(GuardianFailureTest, TryGoesOnWithout) {
 
 TEST_F(GuardianFailureTest, TryThatGoesOnWithoutKillsTheLeader) {
   std::unique_ptr<Program> program =
-      StartFaulty("fork:EAGAIN", ScriptRun(kTwo, {"--guardian=try"}));
+      StartFaulty("clone3@parked:EAGAIN", ScriptRun(kTwo, {"--guardian=try"}));
   ASSERT_TRUE(Comes("ready"));
   ExpectRestLivesUntilGc(*program);
 }
@@ -166,7 +174,7 @@ TEST_F(GuardianFailureTest, InvalidChoice) {
 
 TEST_F(GuardianFailureTest, RunGoesOnWithoutAReplacement) {
   std::unique_ptr<Program> program =
-      StartFaulty("fork:EAGAIN:-1:1", ScriptRun(kUntilDone));
+      StartFaulty("clone3@parked:EAGAIN:-1:1", ScriptRun(kUntilDone));
   ASSERT_TRUE(Comes("ready"));
   kill(GuardianOf(program->pid()), SIGKILL);
   EXPECT_TRUE(Eventually([&] { return GuardianNow(program->pid()) == 0; }));
@@ -184,7 +192,7 @@ TEST_F(GuardianFailureTest, RunGoesOnWithoutAReplacement) {
 
 TEST_F(GuardianFailureTest, ReplacementThatComesLater) {
   std::unique_ptr<Program> program =
-      StartFaulty("fork:EAGAIN:2:1", ScriptRun(kUntilDone));
+      StartFaulty("clone3@parked:EAGAIN:2:1", ScriptRun(kUntilDone));
   ASSERT_TRUE(Comes("ready"));
   pid_t first = GuardianOf(program->pid());
   kill(first, SIGKILL);
@@ -200,7 +208,7 @@ TEST_F(GuardianFailureTest, ReplacementThatComesLater) {
 
 TEST_F(GuardianFailureTest, ReplacementThatComesLaterDoesItsWork) {
   std::unique_ptr<Program> program =
-      StartFaulty("fork:EAGAIN:1:1", ScriptRun(kHardToKill));
+      StartFaulty("clone3@parked:EAGAIN:1:1", ScriptRun(kHardToKill));
   ASSERT_TRUE(Comes("ready"));
   pid_t first = GuardianOf(program->pid());
   kill(first, SIGKILL);
@@ -212,7 +220,7 @@ TEST_F(GuardianFailureTest, ReplacementThatComesLaterDoesItsWork) {
 
 TEST_F(GuardianFailureTest, TimeoutGoesOnWithoutAReplacement) {
   std::unique_ptr<Program> program =
-      StartFaulty("fork:EAGAIN:-1:1",
+      StartFaulty("clone3@parked:EAGAIN:-1:1",
                   ScriptRun(kHardToKill, {"--timeout=2", "-k", "200ms"}));
   ASSERT_TRUE(Comes("ready"));
   kill(GuardianOf(program->pid()), SIGKILL);

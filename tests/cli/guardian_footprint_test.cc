@@ -91,7 +91,7 @@ class GuardianFootprintTest : public DeathTest {
 
 TEST_F(GuardianFootprintTest, HoldsNothingOfItsCaller) {
   std::unique_ptr<Program> program = StartWithMuch();
-  pid_t guardian = GuardianOf(program->pid());
+  pid_t guardian = SettledGuardianOf(program->pid());
   // The command has them all.
   std::string shown;
   for (const OpenFile& file : Lsof(program->pid())) {
@@ -131,7 +131,8 @@ TEST_F(GuardianFootprintTest, ReplacementHoldsNothingOfItsCaller) {
   std::unique_ptr<Program> program = StartWithMuch();
   pid_t first = GuardianOf(program->pid());
   kill(first, SIGKILL);
-  pid_t second = GuardianOf(program->pid(), first);
+  GuardianOf(program->pid(), first);
+  pid_t second = SettledGuardianOf(program->pid());
   for (const OpenFile& file : Lsof(second)) {
     SCOPED_TRACE(absl::StrCat("fd ", file.fd, " ", file.type, " ", file.name));
     EXPECT_THAT(file.type, Not(AnyOf("FIFO", "PIPE")));
@@ -173,7 +174,7 @@ TEST_F(GuardianFootprintTest, ReaderOfAPipeIsNotKeptWaiting) {
 TEST_F(GuardianFootprintTest, SleepsWhileNothingHappens) {
   std::unique_ptr<Program> program = StartScript("touch ready; sleep 600");
   std::string status =
-      absl::StrCat("/proc/", GuardianOf(program->pid()), "/status");
+      absl::StrCat("/proc/", SettledGuardianOf(program->pid()), "/status");
   auto wakes = [&] { return NumberAt(status, "voluntary_ctxt_switches:"); };
   // Until it has settled down.
   int64_t before = -1;
@@ -191,8 +192,8 @@ TEST_F(GuardianFootprintTest, SleepsWhileNothingHappens) {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_F(GuardianFootprintTest, IsSmall) {
   std::unique_ptr<Program> program = StartScript(kUntilDone);
-  std::string rollup =
-      absl::StrCat("/proc/", GuardianOf(program->pid()), "/smaps_rollup");
+  std::string rollup = absl::StrCat("/proc/", SettledGuardianOf(program->pid()),
+                                    "/smaps_rollup");
   int64_t own =
       NumberAt(rollup, "Private_Clean:") + NumberAt(rollup, "Private_Dirty:");
   int64_t share = NumberAt(rollup, "Pss:");

@@ -25,19 +25,12 @@ class GuardianTest : public DeathTest {
     return line;
   }
 
-  // Waits, because the command is started when the guardian is out of reach,
-  // not when it has taken its name.
-  void ExpectShownAs(pid_t guardian, const std::string& command_line) {
+  void ExpectShown(const Program& treekill) {
+    pid_t guardian = SettledGuardianOf(treekill.pid());
     EXPECT_EQ(Ps(guardian, "comm="), "treekill-guard");
-    EXPECT_TRUE(Eventually([&] {
-      return Ps(guardian, "args=").starts_with(command_line);
-    })) << Ps(guardian, "args=")
-        << " instead of " << command_line;
-  }
-
-  static std::string CommandLineFor(const Program& treekill) {
-    return absl::StrCat("treekill: guardian of ", treekill.pid(),
-                        ", ends its commands if it is killed");
+    EXPECT_EQ(Ps(guardian, "args="),
+              absl::StrCat("treekill: guardian of ", treekill.pid(),
+                           ", ends its commands if it is killed"));
   }
 
   void KillAndExpectNothing(Program& program) {
@@ -183,7 +176,10 @@ TEST_F(GuardianTest, SecondWordEndsTheGraceForTheGuardianToo) {
 
 TEST_F(GuardianTest, HasASessionOfItsOwn) {
   std::unique_ptr<Program> program = StartScript(kUntilDone);
+  // A process group in any case, from the start.
   pid_t guardian = GuardianOf(program->pid());
+  EXPECT_EQ(getpgid(guardian), guardian);
+  EXPECT_EQ(SettledGuardianOf(program->pid()), guardian);
   EXPECT_EQ(getsid(guardian), guardian);
   EXPECT_EQ(getpgid(guardian), guardian);
   WriteAll(File("done"), "");
@@ -249,39 +245,29 @@ TEST_F(GuardianTest, ThatWasStoppedDoesItsWorkLater) {
 
 TEST_F(GuardianTest, IsShownForWhatItIs) {
   std::unique_ptr<Program> program = StartScript(kUntilDone);
-  ExpectShownAs(GuardianOf(program->pid()), CommandLineFor(*program));
-  // That is how the other tests see that none is left.
-  EXPECT_THAT(FindByCookie(cookie()), Contains(GuardianOf(program->pid())));
+  ExpectShown(*program);
   WriteAll(File("done"), "");
   program->Wait();
 }
 
+// Whatever treekill itself was called with.
 TEST_F(GuardianTest, IsShownAmongLongArguments) {
   Arguments arguments = {"bash", "-c", "sleep 600"};
   for (int i = 0; i < 100; ++i) arguments.push_back(std::string(1000, 'x'));
   std::unique_ptr<Program> program = StartRun(arguments);
-  pid_t guardian = GuardianOf(program->pid());
-  ExpectShownAs(guardian, CommandLineFor(*program));
-  EXPECT_THAT(Ps(guardian, "args="), SizeIs(testing::Le(100)));
+  ExpectShown(*program);
   program->Signal(SIGTERM);
   program->Wait();
 }
 
-// The new text takes the place of the old, and is cut where that ends.
 TEST_F(GuardianTest, IsShownWithFewArgumentsAndAnEmptyEnvironment) {
-  std::unique_ptr<Program> program =
-      Start({"env", "-i", TreekillPath(), "run", "/bin/sleep", "600"});
-  std::string expected = CommandLineFor(*program);
-  ExpectShownAs(GuardianOf(program->pid()),
-                expected.substr(0, expected.find(',')));
-  program->Signal(SIGTERM);
-  program->Wait();
   ASSERT_EQ(symlink(TreekillPath().c_str(), File("t").c_str()), 0);
   std::string folder = directory();
-  program = Start({"env", "-i", "./t", "run", "/bin/sleep", "600"}, [&folder] {
-    if (chdir(folder.c_str()) != 0) _exit(99);
-  });
-  ExpectShownAs(GuardianOf(program->pid()), "treekill: ");
+  std::unique_ptr<Program> program =
+      Start({"env", "-i", "./t", "run", "/bin/sleep", "600"}, [&folder] {
+        if (chdir(folder.c_str()) != 0) _exit(99);
+      });
+  ExpectShown(*program);
   program->Signal(SIGTERM);
   program->Wait();
 }

@@ -147,6 +147,30 @@ TEST_F(ChannelTest, AFullOneIsWaitedForUntilThereIsRoom) {
   EXPECT_EQ(ReceiveText(), "x");
 }
 
+// All processes of a user share the number of those that are on their way.
+TEST_F(ChannelTest, TooManyDescriptorsOnTheirWayAreWaitedFor) {
+  EXPECT_EQ(InChild([&]() -> std::string {
+              rlimit limit{20, 20};
+              if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return "setrlimit";
+              // Of root as many as it likes.
+              if (geteuid() == 0 && setuid(65534) < 0) return "setuid";
+              int count = 0;
+              while (SendText("full", {0, 1, 2}).ok()) ++count;
+              absl::Status refused = SendText("x", {0}, absl::Milliseconds(20));
+              if (StatusErrno(refused) != ETOOMANYREFS)
+                return refused.ToString();
+              std::thread reader([&] {
+                absl::SleepFor(absl::Milliseconds(50));
+                for (int i = 0; i < count; ++i) ReceiveText();
+              });
+              absl::Status sent = SendText("x", {0}, absl::Minutes(1));
+              reader.join();
+              if (!sent.ok()) return sent.ToString();
+              return ReceiveText() == "x" ? "" : "it has not arrived";
+            }),
+            "");
+}
+
 // A host's timer must not make its guardian look broken.
 TEST_F(ChannelTest, ASignalDoesNotEndTheWait) {
   int count = Fill();

@@ -1,4 +1,4 @@
-// What makes a guardian of a process: kernel/detach.h, and ForkUnseen().
+// What makes a guardian of a process: kernel/detach.h.
 #include "treekill/kernel/detach.h"
 
 #include <sys/resource.h>
@@ -104,40 +104,6 @@ TEST(SetProcessName, IsWhatPsShows) {
             "");
 }
 
-// What SetCommandLine() made of this process's, in a copy of it.
-std::string CommandLineAs(const std::string& text) {
-  std::string seen = InChild([&] {
-    SetCommandLine(text);
-    std::string line = rig::ReadAll("/proc/self/cmdline");
-    return absl::StrCat("seen ",
-                        line.substr(0, line.find_last_not_of('\0') + 1));
-  });
-  EXPECT_THAT(seen, StartsWith("seen "));
-  return seen.substr(5);
-}
-
-TEST(SetCommandLine, Short) { EXPECT_EQ(CommandLineAs("x"), "x"); }
-
-TEST(SetCommandLine, LongerThanTheArguments) {
-  std::string arguments = rig::ReadAll("/proc/self/cmdline");
-  // Tests run with some environment, if not with much.
-  for (size_t more : {0, 1, 2, 20}) {
-    std::string text(arguments.size() + more, 'x');
-    EXPECT_EQ(CommandLineAs(text), text) << more;
-  }
-  for (size_t less : {1, 2}) {
-    std::string text(arguments.size() - less, 'x');
-    EXPECT_EQ(CommandLineAs(text), text) << less;
-  }
-}
-
-TEST(SetCommandLine, LongerThanThereIsRoom) {
-  std::string text(4 << 20, 'x');
-  std::string seen = CommandLineAs(text);
-  EXPECT_GT(seen.size(), rig::ReadAll("/proc/self/cmdline").size());
-  EXPECT_EQ(seen, std::string(seen.size(), 'x'));
-}
-
 TEST(RaiseDescriptorLimit, ToAllThatIsAllowed) {
   EXPECT_EQ(InChild([] {
               rlimit limit{100, 200};
@@ -149,54 +115,6 @@ TEST(RaiseDescriptorLimit, ToAllThatIsAllowed) {
                          : absl::StrCat("limit ", limit.rlim_cur);
             }),
             "");
-}
-
-TEST(ForkUnseen, OnlyWhoKnowsItSeesItsEnd) {
-  absl::StatusOr<Child> child = ForkUnseen();
-  ASSERT_TRUE(child.ok()) << child.status();
-  if (child->pid == 0) _exit(7);
-  EXPECT_TRUE(IsReadable(child->pidfd.get(), absl::Minutes(1)));
-  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
-  EXPECT_EQ(kill(child->pid, 0), 0) << "reaped by somebody else";
-  absl::StatusOr<std::optional<ChildEnd>> end =
-      PollChildEnd(child->pidfd.get(), /*reap=*/false);
-  ASSERT_TRUE(end.ok() && end->has_value()) << end.status();
-  EXPECT_EQ((*end)->value, 7);
-  EXPECT_TRUE(ReapChild(child->pidfd.get()).ok());
-  EXPECT_EQ(kill(child->pid, 0), -1);
-}
-
-TEST(ForkUnseen, NoSignalIsSentAtItsEnd) {
-  sigset_t sigchld;
-  sigset_t before;
-  sigemptyset(&sigchld);
-  sigaddset(&sigchld, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &sigchld, &before);
-  absl::StatusOr<Child> child = ForkUnseen();
-  if (child.ok() && child->pid == 0) _exit(0);
-  ASSERT_TRUE(child.ok()) << child.status();
-  EXPECT_TRUE(ReapChild(child->pidfd.get()).ok());
-  sigset_t pending;
-  sigpending(&pending);
-  EXPECT_EQ(sigismember(&pending, SIGCHLD), 0);
-  sigprocmask(SIG_SETMASK, &before, nullptr);
-}
-
-TEST(ForkUnseen, EverySignalIsBlockedInTheCopyOnly) {
-  std::string mask = "SigBlk:\t0000000000000000";
-  EXPECT_THAT(rig::ReadAll("/proc/self/status"), HasSubstr(mask));
-  absl::StatusOr<Child> child = ForkUnseen();
-  ASSERT_TRUE(child.ok()) << child.status();
-  if (child->pid == 0) {
-    for (;;) pause();
-  }
-  // SIGKILL and SIGSTOP cannot be.
-  EXPECT_THAT(rig::ReadAll(absl::StrCat("/proc/", child->pid, "/status")),
-              HasSubstr("SigBlk:\tfffffffffffbfeff"));
-  EXPECT_THAT(rig::ReadAll("/proc/self/status"), HasSubstr(mask));
-  EXPECT_EQ(fcntl(child->pidfd.get(), F_GETFD), FD_CLOEXEC);
-  EXPECT_TRUE(SendSignal(child->pidfd.get(), child->pid, SIGKILL).ok());
-  EXPECT_TRUE(ReapChild(child->pidfd.get()).ok());
 }
 
 }  // namespace

@@ -144,13 +144,16 @@ TEST_F(GuardianProgramTest, OneThatAlwaysDiesIsNotStartedWithoutEnd) {
 void ExpectOneLineOfHelp(const rig::Outcome& outcome) {
   EXPECT_EQ(outcome.exit_code(), 125);
   EXPECT_EQ(outcome.output, "");
-  EXPECT_THAT(outcome.errors, HasSubstr("treekill library"));
+  EXPECT_THAT(outcome.errors, HasSubstr("it is started by treekill"));
   EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'), 1);
 }
 
 TEST_F(GuardianProgramTest, ByHandItDoesNothing) {
   ExpectOneLineOfHelp(rig::RunProgram({rig::GuardianPath()}));
   ExpectOneLineOfHelp(rig::RunProgram({rig::GuardianPath(), "--help"}));
+  ExpectOneLineOfHelp(
+      rig::RunProgram({"bash", "-c", "exec -a 'treekill: guardian of 1' \"$0\"",
+                       rig::TreekillPath()}));
 }
 
 }  // namespace

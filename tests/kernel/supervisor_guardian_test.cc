@@ -144,6 +144,19 @@ TEST_F(DeathTest, ItsGuardianWasReplacedBefore) {
   ExpectAllGone();
 }
 
+// Not by the program treekill-guardian, but by the host's own.
+TEST_F(DeathTest, ItIsItsOwnGuardian) {
+  ASSERT_THAT(StartHost({"--trees=2", "--own-guardian"}, kSleeper), SizeIs(2));
+  AwaitSleepers(2);
+  pid_t guardian = AwaitGuardian(host().pid());
+  EXPECT_EQ(
+      std::filesystem::read_symlink(absl::StrCat("/proc/", guardian, "/exe")),
+      rig::HostPath());
+  host().Signal(SIGKILL);
+  host().Wait();
+  ExpectAllGone();
+}
+
 TEST_F(DeathTest, ItHadFourHundredTrees) {
   std::vector<pid_t> leaders = StartHost({"--trees=400"}, kSleeper, [] {
     rlimit limit;

@@ -1,8 +1,9 @@
 // host --ready=FILE [--trees=N] [--death=WHAT] [--parent-signal=WHEN]
-//      [--step=SIGNAL:SECONDS]... [--then=WHAT] COMMAND...
+//      [--step=SIGNAL:SECONDS]... [--own-guardian] [--then=WHAT] COMMAND...
 //
-// A user of the library: one Supervisor, N trees of COMMAND, served for ever.
-// Writes the leaders' pids to FILE. On SIGUSR1 it does WHAT:
+// A user of the library: one Supervisor, N trees of COMMAND, served for ever;
+// its guardian is treekill-guardian, or this program itself. Writes the
+// leaders' pids to FILE. On SIGUSR1 it does WHAT:
 //
 //   stop          ends the trees by the steps
 //   exec          becomes `sleep 600`, with the Supervisor as it is
@@ -44,6 +45,7 @@ struct Arguments {
   std::string ready;
   std::string then;
   int trees = 1;
+  treekill::SupervisorOptions supervisor;
   treekill::Command command;
   treekill::TreeOptions options;
 };
@@ -98,6 +100,8 @@ Arguments Parse(const std::vector<std::string>& words) {
       arguments.options.on_supervisor_death = ParseDeath(value);
     } else if (name == "--parent-signal") {
       arguments.options.parent_death_signal = ParseParentSignal(value);
+    } else if (name == "--own-guardian") {
+      arguments.supervisor.guardian_program = "/proc/self/exe";
     } else if (name == "--step") {
       arguments.options.teardown.steps.push_back(ParseStep(value));
     } else {
@@ -155,6 +159,7 @@ void React(Host& host, int signals, const std::string& then) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  treekill::RunIfGuardian(argc, argv);
   // It is to crash in some tests, and leave nothing.
   rlimit no_core{};
   setrlimit(RLIMIT_CORE, &no_core);
@@ -165,7 +170,7 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &usr1, nullptr);
   int signals = signalfd(-1, &usr1, SFD_CLOEXEC);
   absl::StatusOr<treekill::Supervisor> supervisor =
-      treekill::Supervisor::Create();
+      treekill::Supervisor::Create(arguments.supervisor);
   if (!supervisor.ok()) Fail(supervisor.status().ToString());
   // For ever: the stack goes with the main thread.
   Host& host = *new Host{*std::move(supervisor), {}};

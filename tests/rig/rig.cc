@@ -142,6 +142,13 @@ void KillByCookie(const std::string& cookie) {
 
 std::string OwnCgroup() { return ProbeHost().own_cgroup; }
 
+std::vector<pid_t> MembersOfOwnCgroup() {
+  std::vector<pid_t> members;
+  std::ifstream file(OwnCgroup() + "/cgroup.procs");
+  for (pid_t pid = 0; file >> pid;) members.push_back(pid);
+  return members;
+}
+
 std::vector<std::string> LeftLeaves() {
   std::vector<std::string> leaves;
   std::error_code error;

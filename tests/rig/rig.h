@@ -60,6 +60,9 @@ std::vector<std::string> LeftLeaves();
 // This process's own cgroup directory.
 std::string OwnCgroup();
 
+// Those in it, and not below: this process, and what it has started there.
+std::vector<pid_t> MembersOfOwnCgroup();
+
 // The open descriptors of this process, number and target.
 std::map<int, std::string> OpenFds();
 

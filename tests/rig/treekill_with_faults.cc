@@ -1,6 +1,7 @@
 // treekill, in which the calls into the kernel that the environment names fail.
 //
-//   TREEKILL_FAULTS="mkdir:EACCES write@cgroup.kill:EPERM:1 clone3:EAGAIN"
+//   TREEKILL_FAULTS="mkdir:EACCES write@cgroup.kill:EPERM:1
+//   clone3@cgroup:EAGAIN"
 //
 // Each word is CALL[@PATH]:ERRNO[:TIMES[:AFTER]]; without TIMES, or with -1,
 // always; with AFTER, when that many calls have been let through.

@@ -7,9 +7,11 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "treekill/guardian/guardian.h"
@@ -27,32 +29,11 @@ constexpr char kVariable[] = "TREEKILL_GUARDIAN";
 // A guardian that does not speak or read for that long does not work.
 constexpr absl::Duration kPatience = absl::Seconds(10);
 
-std::string CommandLine() {
-  return absl::StrCat("treekill: guardian of ", getpid(),
-                      ", ends its commands if it is killed");
-}
+// Longer than `true` and its like take, for which an exec would be dear.
+constexpr int kParkedMs = 10;
 
-absl::StatusOr<kernel::Child> StartProgram(const std::string& program,
-                                           const GuardianEnds& ends) {
-  std::string command_line = CommandLine();
-  const char* argv[] = {command_line.c_str(), nullptr};
-  const char* environment[] = {nullptr};
-  const char* paths[] = {program.c_str(), nullptr};
-  kernel::FdMove fds[] = {{ends.channel.get(), kChannelFd},
-                          {ends.supervisor.get(), kSupervisorFd}};
-  kernel::ChildPlan plan;
-  plan.new_session = true;
-  plan.fds = fds;
-  plan.fd_count = std::size(fds);
-  plan.paths = paths;
-  plan.argv = argv;
-  plan.envp = environment;
-  absl::StatusOr<kernel::Child> child = kernel::Clone(plan, /*cgroup_fd=*/-1);
-  if (child.ok() && child->failure.stage != kernel::ChildStage::kNone) {
-    return kernel::ErrnoStatus(child->failure.error, "exec", program);
-  }
-  return child;
-}
+// The rest says whose.
+constexpr char kCommandLine[] = "treekill: guardian of ";
 
 // Without waiting. Returns false when it could not be sent.
 bool Send(const kernel::UniqueFd& channel, const Note& note) {
@@ -62,6 +43,10 @@ bool Send(const kernel::UniqueFd& channel, const Note& note) {
 }
 
 }  // namespace
+
+bool IsGuardianCommandLine(int argc, const char* const* argv) {
+  return argc == 1 && absl::StartsWith(argv[0], kCommandLine);
+}
 
 absl::StatusOr<std::string> FindProgram(const std::string& given) {
   if (!given.empty()) return given;
@@ -80,32 +65,81 @@ absl::StatusOr<std::string> FindProgram(const std::string& given) {
       " or SupervisorOptions::guardian_program"));
 }
 
+struct Guardian::Launch {
+  Launch(std::string program, const GuardianEnds& ends)
+      : program(std::move(program)),
+        command_line(absl::StrCat(kCommandLine, getpid(),
+                                  ", ends its commands if it is killed")),
+        fds{{ends.channel.get(), kChannelFd},
+            {ends.supervisor.get(), kSupervisorFd}} {
+    memory.plan = {.new_session = true,
+                   .fds = fds,
+                   .fd_count = 2,
+                   .blocked = kernel::kEverySignal,
+                   .paths = paths,
+                   .argv = argv,
+                   .envp = environment};
+  }
+
+  const std::string program;
+  const std::string command_line;
+  kernel::FdMove fds[2];
+  const char* const paths[2] = {program.c_str(), nullptr};
+  const char* const argv[2] = {command_line.c_str(), nullptr};
+  const char* const environment[1] = {nullptr};
+  kernel::ParkedMemory memory;
+
+  absl::StatusOr<kernel::Child> Run() {
+    absl::StatusOr<kernel::Child> child =
+        kernel::Clone(memory.plan, /*cgroup_fd=*/-1);
+    if (child.ok() && child->failure.stage != kernel::ChildStage::kNone) {
+      return kernel::ErrnoStatus(child->failure.error, "exec", program);
+    }
+    return child;
+  }
+
+  absl::StatusOr<kernel::Child> Park(int supervisor) {
+    memory.plan.park_fd = supervisor;
+    memory.plan.park_ms = kParkedMs;
+    memory.plan.park_name = kGuardianName;
+    // By then it leads the process group that it is put into, and may have no
+    // new session: it finds its own way, as a program.
+    memory.plan.new_session = false;
+    return kernel::CloneParked(&memory);
+  }
+};
+
+Guardian::Guardian(kernel::Child process, kernel::UniqueFd channel,
+                   std::unique_ptr<Launch> launch)
+    : process_(std::move(process)),
+      channel_(std::move(channel)),
+      launch_(std::move(launch)),
+      ready_(launch_->memory.plan.park_fd >= 0) {}
+
+Guardian::Guardian(Guardian&&) noexcept = default;
+
+Guardian::~Guardian() { Dismiss(); }
+
 absl::StatusOr<Guardian> Guardian::Start(const GuardianForm& form,
                                          const std::vector<Note>& notes) {
+  absl::StatusOr<std::string> program = FindProgram(form.program);
+  if (!program.ok()) return program.status();
   absl::StatusOr<kernel::Channel> channel = kernel::MakeChannel();
   if (!channel.ok()) return channel.status();
-  GuardianEnds ends;
-  ends.channel = std::move(channel->far);
   absl::StatusOr<kernel::UniqueFd> self = kernel::OpenPidfd(getpid());
   if (!self.ok()) return self.status();
-  ends.supervisor = *std::move(self);
-  // Now: the copy would name itself, and memory is shared until it is touched.
-  const GuardianManner copy{
-      .is_copy = true, .notes = notes, .command_line = CommandLine()};
-  absl::StatusOr<std::string> program =
-      form.fork ? "" : FindProgram(form.program);
-  if (!program.ok()) return program.status();
-  // A program finds there what it is to know, as far as there is room. A copy
-  // knows it all.
-  size_t told = form.fork ? notes.size() : 0;
+  GuardianEnds ends{std::move(channel->far), *std::move(self)};
+  // It finds there what it is to know, as far as there is room.
+  size_t told = 0;
   while (told < notes.size() && Send(channel->near, notes[told])) ++told;
+  auto launch = std::make_unique<Launch>(*std::move(program), ends);
   absl::StatusOr<kernel::Child> child =
-      form.fork ? kernel::ForkUnseen() : StartProgram(*program, ends);
+      form.parked ? launch->Park(ends.supervisor.get()) : launch->Run();
   if (!child.ok()) {
     return kernel::WithContext(child.status(), "cannot start the guardian");
   }
-  if (child->pid == 0) RunGuardian(ends, copy);
-  Guardian guardian(*std::move(child), std::move(channel->near), *program);
+  Guardian guardian(*std::move(child), std::move(channel->near),
+                    std::move(launch));
   for (; told < notes.size(); ++told) {
     absl::Status status = guardian.Tell(notes[told], kPatience);
     if (!status.ok()) return status;
@@ -118,18 +152,25 @@ Guardian& Guardian::operator=(Guardian&& other) noexcept {
     Dismiss();
     process_ = std::move(other.process_);
     channel_ = std::move(other.channel_);
-    program_ = std::move(other.program_);
+    launch_ = std::move(other.launch_);
+    killed_ = other.killed_;
     ready_ = other.ready_;
     owner_ = other.owner_;
   }
   return *this;
 }
 
-void Guardian::Dismiss() {
-  if (!process_.pidfd.valid() || owner_ != getpid()) return;
-  bool ends =
+void Guardian::Kill() {
+  killed_ =
+      killed_ ||
       kernel::SendSignal(process_.pidfd.get(), process_.pid, SIGKILL).ok();
   channel_.reset();
+}
+
+void Guardian::Dismiss() {
+  if (!process_.pidfd.valid() || owner_ != getpid()) return;
+  Kill();
+  bool ends = killed_;
   if (!ends) {
     // One that may not be signalled goes by itself if it guards nobody.
     pollfd died{pidfd(), POLLIN, 0};
@@ -149,11 +190,11 @@ absl::Status Guardian::AwaitReady() {
   if (!received.ok()) {
     return kernel::WithContext(
         received.status(),
-        absl::StrCat("the guardian ", program_, " does not speak"));
+        absl::StrCat("the guardian ", launch_->program, " does not speak"));
   }
   if (received->size != sizeof(message) || message.id != kProtocolVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(program_, " is no guardian of this version of treekill"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        launch_->program, " is no guardian of this version of treekill"));
   }
   ready_ = true;
   return absl::OkStatus();

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,11 +21,16 @@ namespace treekill::guardian {
 
 // What becomes the guardian.
 struct GuardianForm {
-  // A copy of this process, which has one thread; else a program.
-  bool fork = false;
   // The program's path; "" looks for it: see FindProgram().
   std::string program;
+  // It executes the program some milliseconds later only: see CloneParked().
+  // That the program is a guardian's must be known.
+  bool parked = false;
 };
+
+// Is this the command line of a process that a supervisor has started as its
+// guardian?
+bool IsGuardianCommandLine(int argc, const char* const* argv);
 
 // Where the guardian's program is: `given`, else what TREEKILL_GUARDIAN in the
 // environment names (not for setuid programs), else where it is installed, else
@@ -41,34 +47,37 @@ class Guardian final {
   // process group from then on.
   static absl::StatusOr<Guardian> Start(const GuardianForm& form,
                                         const std::vector<Note>& notes);
-  Guardian(Guardian&&) noexcept = default;
+  Guardian(Guardian&&) noexcept;
   Guardian& operator=(Guardian&& other) noexcept;
-  ~Guardian() { Dismiss(); }
+  ~Guardian();
 
-  // Waits until it is known to be a guardian and to work. A copy of this
-  // process is that from the start.
+  // Waits until it is known to be a guardian and to work. Of one that was
+  // parked that is known from the start.
   absl::Status AwaitReady();
 
   // Waits for at most `patience` while it does not read.
   absl::Status Tell(const Note& note, absl::Duration patience);
+
+  // What the destructor begins with. It does not wait until it is dead.
+  void Kill();
 
   pid_t pid() const { return process_.pid; }
   // Readable when it has died.
   int pidfd() const { return process_.pidfd.get(); }
 
  private:
-  Guardian(kernel::Child process, kernel::UniqueFd channel, std::string program)
-      : process_(std::move(process)),
-        channel_(std::move(channel)),
-        program_(std::move(program)),
-        ready_(program_.empty()) {}
+  // What the new process reads until it has executed its program.
+  struct Launch;
+
+  Guardian(kernel::Child process, kernel::UniqueFd channel,
+           std::unique_ptr<Launch> launch);
   void Dismiss();
 
   kernel::Child process_;
   kernel::UniqueFd channel_;
-  // "" for a copy of this process.
-  std::string program_;
+  std::unique_ptr<Launch> launch_;
   bool ready_ = false;
+  bool killed_ = false;
   pid_t owner_ = getpid();
 };
 

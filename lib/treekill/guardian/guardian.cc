@@ -1,11 +1,13 @@
 #include "treekill/guardian/guardian.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -31,14 +33,6 @@ namespace {
 class GuardianProcess final {
  public:
   explicit GuardianProcess(const GuardianEnds& ends) : ends_(ends) {}
-
-  void Learn(const std::vector<Note>& notes) {
-    for (const Note& note : notes) {
-      std::vector<kernel::UniqueFd> fds;
-      for (int fd : note.fds) fds.emplace_back(fd);
-      Take(note.message, std::move(fds));
-    }
-  }
 
   void SayReady() {
     Note ready = ReadyNote();
@@ -90,6 +84,9 @@ class GuardianProcess final {
   void Take(const Message& message, std::vector<kernel::UniqueFd> fds) {
     switch (message.kind) {
       case Message::Kind::kPrepare:
+        if (fds.size() == 1) {
+          parent_ = kernel::Cgroup::Adopt(std::move(fds[0]), "");
+        }
         wards_[message.id] = {
             std::string(message.name,
                         strnlen(message.name, sizeof(message.name))),
@@ -109,11 +106,6 @@ class GuardianProcess final {
         return;
       case Message::Kind::kReady:
         return;
-      case Message::Kind::kPlace:
-        if (fds.size() == 1) {
-          parent_ = kernel::Cgroup::Adopt(std::move(fds[0]), "");
-        }
-        return;
     }
   }
 
@@ -126,17 +118,16 @@ class GuardianProcess final {
   }
 
   const GuardianEnds& ends_;
-  // Without, there is no leaf either.
+  // Of all leaves; without, there is none either.
   std::optional<kernel::Cgroup> parent_;
   std::map<uint64_t, Ward> wards_;
 };
 
-// Waits for the end of the supervisor, or for a message if those are `wanted`.
-// Returns false at the end.
-bool Await(const GuardianEnds& ends, short wanted) {  // NOLINT: poll(2)'s type
+// Waits for a message. Returns false at the end of the supervisor.
+bool Await(const GuardianEnds& ends) {
   while (true) {
     pollfd fds[] = {{ends.supervisor.get(), POLLIN, 0},
-                    {ends.channel.get(), wanted, 0}};
+                    {ends.channel.get(), POLLIN, 0}};
     int count = kernel::Poll(fds, std::size(fds), /*timeout_ms=*/-1);
     if (count < 0 && errno == EINTR) continue;
     // A host that execs another program lives on, and its channel does not.
@@ -146,33 +137,37 @@ bool Await(const GuardianEnds& ends, short wanted) {  // NOLINT: poll(2)'s type
 
 }  // namespace
 
-void RunGuardian(const GuardianEnds& ends, const GuardianManner& manner) {
+void RunGuardian(const GuardianEnds& ends) {
   kernel::BlockAllSignals();
-  std::vector<int> keep = {ends.channel.get(), ends.supervisor.get()};
-  for (const Note& note : manner.notes) {
-    keep.insert(keep.end(), note.fds.begin(), note.fds.end());
-  }
-  kernel::Detach(std::move(keep));
+  kernel::Detach({ends.channel.get(), ends.supervisor.get()});
   kernel::SetProcessName(kGuardianName);
-  if (!manner.command_line.empty()) {
-    kernel::SetCommandLine(manner.command_line);
-  }
+  // Three for each tree.
+  kernel::RaiseDescriptorLimit();
   GuardianProcess guardian(ends);
-  if (manner.is_copy) {
-    // What is touched here is copied, while the command starts.
-    Await(ends, 0);
-    guardian.Learn(manner.notes);
-  } else {
-    // Three for each tree.
-    kernel::RaiseDescriptorLimit();
-    guardian.SayReady();
-    while (Await(ends, POLLIN) && guardian.ReadMessages()) {
-    }
+  guardian.SayReady();
+  while (Await(ends) && guardian.ReadMessages()) {
   }
   // What was sent before the end.
   guardian.ReadMessages();
   guardian.Finish();
   _exit(0);
+}
+
+int GuardianMain() {
+  int type = 0;
+  socklen_t size = sizeof(type);
+  if (getsockopt(kChannelFd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+      type != SOCK_SEQPACKET) {
+    fputs(
+        "treekill-guardian: it is started by treekill, and does nothing by "
+        "itself\n",
+        stderr);
+    return 125;
+  }
+  GuardianEnds ends;
+  ends.channel.reset(kChannelFd);
+  ends.supervisor.reset(kSupervisorFd);
+  RunGuardian(ends);
 }
 
 }  // namespace treekill::guardian

@@ -9,10 +9,6 @@
 #ifndef TREEKILL_GUARDIAN_GUARDIAN_H_
 #define TREEKILL_GUARDIAN_GUARDIAN_H_
 
-#include <string>
-#include <vector>
-
-#include "treekill/guardian/protocol.h"
 #include "treekill/kernel/fd.h"
 
 namespace treekill::guardian {
@@ -24,21 +20,12 @@ struct GuardianEnds {
   kernel::UniqueFd supervisor;
 };
 
-struct GuardianManner {
-  // This process is a copy of the supervisor, which sends it few messages: they
-  // are left where they are until the supervisor is gone. Else it is a program,
-  // which says over the channel that it is there, and reads.
-  bool is_copy = false;
-  // What a copy knows from the start, as if it had been sent.
-  std::vector<Note> notes = {};
-  // What ps(1) is to show as the command line, in the place of argv and the
-  // environment, which nobody may use then; "" leaves them.
-  std::string command_line = {};
-};
-
 // Lives the guardian's life in this process, and exits.
-[[noreturn]] void RunGuardian(const GuardianEnds& ends,
-                              const GuardianManner& manner);
+[[noreturn]] void RunGuardian(const GuardianEnds& ends);
+
+// The same with the descriptors of protocol.h, if they are what a supervisor
+// leaves there. Else says so on standard error, and returns the exit status.
+int GuardianMain();
 
 }  // namespace treekill::guardian
 

@@ -22,15 +22,10 @@ Note Empty(Message::Kind kind, uint64_t id) {
 
 Note ReadyNote() { return Empty(Message::Kind::kReady, kProtocolVersion); }
 
-Note PlaceNote(const kernel::Cgroup& parent) {
-  Note note = Empty(Message::Kind::kPlace, 0);
-  note.fds = {parent.fd()};
-  return note;
-}
-
-Note PrepareNote(uint64_t id, const std::string& leaf,
-                 absl::Duration drain_timeout) {
+Note PrepareNote(uint64_t id, const kernel::Cgroup& parent,
+                 const std::string& leaf, absl::Duration drain_timeout) {
   Note note = Empty(Message::Kind::kPrepare, id);
+  note.fds = {parent.fd()};
   note.message.drain_timeout_ns = absl::ToInt64Nanoseconds(drain_timeout);
   memcpy(note.message.name, leaf.data(),
          std::min(leaf.size(), sizeof(note.message.name)));

@@ -32,9 +32,8 @@ struct Message {
   enum class Kind : uint32_t {
     // From the guardian: it is at work. `id` is its version.
     kReady,
-    // Where leaves are made. With one descriptor, that directory.
-    kPlace,
-    // A leaf called `name` is about to be made; `drain_timeout_ns` is set.
+    // A leaf called `name` is about to be made in the directory that comes as
+    // one descriptor; `drain_timeout_ns` is set.
     kPrepare,
     // It was made. With three descriptors: directory, cgroup.kill,
     // cgroup.events.
@@ -69,9 +68,8 @@ struct Note {
 };
 
 Note ReadyNote();
-Note PlaceNote(const kernel::Cgroup& parent);
-Note PrepareNote(uint64_t id, const std::string& leaf,
-                 absl::Duration drain_timeout);
+Note PrepareNote(uint64_t id, const kernel::Cgroup& parent,
+                 const std::string& leaf, absl::Duration drain_timeout);
 Note HoldNote(uint64_t id, const containment::Hold& hold);
 Note GraceNote(uint64_t id, const RestOfTeardown& rest);
 Note ReleaseNote(uint64_t id);

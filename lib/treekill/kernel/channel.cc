@@ -24,6 +24,19 @@ absl::Status SendFailure(int error) {
   return ErrnoStatus(error, "sendmsg", "cannot send a message");
 }
 
+// A signal may end it early.
+void WaitForRoom(int channel, int error, absl::Duration patience) {
+  pollfd room{channel, POLLOUT, 0};
+  if (error == ETOOMANYREFS) {
+    // Nothing tells when descriptors have arrived.
+    room.fd = -1;
+    patience = absl::Milliseconds(1);
+  }
+  Poll(&room, 1,
+       static_cast<int>(absl::ToInt64Milliseconds(
+           absl::Ceil(patience, absl::Milliseconds(1)))));
+}
+
 }  // namespace
 
 absl::StatusOr<Channel> MakeChannel() {
@@ -52,15 +65,12 @@ absl::Status Send(int channel, const void* data, size_t size,
   }
   absl::Duration end = absl::ZeroDuration();
   while (SendMessage(channel, message) < 0) {
-    if (errno != EAGAIN) return SendFailure(errno);
+    int error = errno;
+    if (error != EAGAIN && error != ETOOMANYREFS) return SendFailure(error);
     absl::Duration now = MonotonicNow();
     if (end == absl::ZeroDuration()) end = now + patience;
-    if (now >= end) return SendFailure(EAGAIN);
-    // A signal may end it early.
-    pollfd room{channel, POLLOUT, 0};
-    int left = static_cast<int>(absl::ToInt64Milliseconds(
-        absl::Ceil(end - now, absl::Milliseconds(1))));
-    Poll(&room, 1, left);
+    if (now >= end) return SendFailure(error);
+    WaitForRoom(channel, error, end - now);
   }
   return absl::OkStatus();
 }

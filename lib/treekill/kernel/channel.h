@@ -21,7 +21,9 @@ struct Channel {
 absl::StatusOr<Channel> MakeChannel();
 
 // Sends one message, with copies of `fds` (at most kMaxPassedFds). Waits for at
-// most `patience` when the channel is full.
+// most `patience` when the channel is full, or when all the processes of this
+// user have as many descriptors on their way as this one may have open
+// (ETOOMANYREFS, unix(7)).
 constexpr size_t kMaxPassedFds = 3;
 absl::Status Send(int channel, const void* data, size_t size,
                   const std::vector<int>& fds, absl::Duration patience);

@@ -1,9 +1,9 @@
 // Everything in this file runs between clone and exec; see child.h for what
-// that forbids. syscall(2) instead of glibc's wrappers keeps sanitizers'
-// interceptors out, which have locks of their own.
+// that forbids.
 #include "treekill/kernel/child.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -12,9 +12,47 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <ctime>
 
 namespace treekill::kernel {
 namespace {
+
+// A system call, which returns what the kernel does: -errno on failure. Not by
+// glibc, whose errno is that of the parent's thread while memory is shared, and
+// whose wrappers sanitizers intercept with locks of their own.
+template <typename... Arguments>
+long Call(long number, Arguments... arguments) {
+  const long a[6] = {(long)arguments...};  // NOLINT: pointers and numbers alike
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = a[3];
+  register long r8 __asm__("r8") = a[4];
+  register long r9 __asm__("r9") = a[5];
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10),
+                     "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a[0];
+  register long x1 __asm__("x1") = a[1];
+  register long x2 __asm__("x2") = a[2];
+  register long x3 __asm__("x3") = a[3];
+  register long x4 __asm__("x4") = a[4];
+  register long x5 __asm__("x5") = a[5];
+  __asm__ volatile("svc #0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory");
+  return x0;
+#else
+  // Without clone_entry.S memory is not shared.
+  long result = syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  return result < 0 ? -errno : result;
+#endif
+}
 
 constexpr unsigned kCloseRangeCloexec = 1U << 2;
 
@@ -26,32 +64,41 @@ struct KernelSigaction {
   SignalSet mask;
 };
 
-bool LeaveProcessGroup(const ChildPlan& plan) {
-  if (plan.new_session) return syscall(SYS_setsid) >= 0;
-  return !plan.new_process_group || syscall(SYS_setpgid, 0, 0) >= 0;
+void Park(const ChildPlan& plan) {
+  if (plan.park_fd < 0) return;
+  Call(SYS_prctl, PR_SET_NAME, plan.park_name, 0, 0, 0);
+  pollfd wake{plan.park_fd, POLLIN, 0};
+  timespec patience{plan.park_ms / 1000, plan.park_ms % 1000 * 1000000L};
+  Call(SYS_ppoll, &wake, 1, &patience, nullptr, 0);
 }
 
-bool SetLimits(const ChildPlan& plan) {
+// The steps return what Call() does.
+
+long LeaveProcessGroup(const ChildPlan& plan) {
+  if (plan.new_session) return Call(SYS_setsid);
+  return plan.new_process_group ? Call(SYS_setpgid, 0, 0) : 0;
+}
+
+long SetLimits(const ChildPlan& plan) {
   for (int i = 0; i < plan.limit_count; ++i) {
     const ChildLimit& limit = plan.limits[i];
     uint64_t values[2] = {limit.soft, limit.hard};
-    if (syscall(SYS_prlimit64, 0, limit.resource, values, nullptr) < 0) {
-      return false;
-    }
+    long set = Call(SYS_prlimit64, 0, limit.resource, values, nullptr);
+    if (set < 0) return set;
   }
-  return true;
+  return 0;
 }
 
-bool SetCloexec(int fd, bool on) {
-  return syscall(SYS_fcntl, fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
+long SetCloexec(int fd, bool on) {
+  return Call(SYS_fcntl, fd, F_SETFD, on ? FD_CLOEXEC : 0);
 }
 
 // Marks [first, last] close-on-exec; before Linux 5.11 one by one.
 void CloseOnExec(unsigned first, unsigned last) {
   if (first > last) return;
-  if (syscall(SYS_close_range, first, last, kCloseRangeCloexec) == 0) return;
+  if (Call(SYS_close_range, first, last, kCloseRangeCloexec) == 0) return;
   uint64_t limit[2] = {1024, 1024};
-  syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, limit);
+  Call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, limit);
   for (unsigned fd = first; fd <= last && fd < limit[0]; ++fd) {
     SetCloexec(static_cast<int>(fd), true);
   }
@@ -59,7 +106,7 @@ void CloseOnExec(unsigned first, unsigned last) {
 
 // First everything out of the way of every target, so that none is overwritten
 // before it has been copied.
-bool LiftSources(const ChildPlan& plan) {
+long LiftSources(const ChildPlan& plan) {
   int above = STDERR_FILENO + 1;
   if (plan.fd_count > 0 && plan.fds[plan.fd_count - 1].to >= above) {
     above = plan.fds[plan.fd_count - 1].to + 1;
@@ -67,23 +114,23 @@ bool LiftSources(const ChildPlan& plan) {
   for (int i = 0; i < plan.fd_count; ++i) {
     FdMove& move = plan.fds[i];
     if (move.from == move.to || move.from >= above) continue;
-    long copy = syscall(SYS_fcntl, move.from, F_DUPFD_CLOEXEC, above);
-    if (copy < 0) return false;
+    long copy = Call(SYS_fcntl, move.from, F_DUPFD_CLOEXEC, above);
+    if (copy < 0) return copy;
     move.from = static_cast<int>(copy);
   }
-  return true;
+  return 0;
 }
 
-bool MoveDescriptors(const ChildPlan& plan) {
-  if (!LiftSources(plan)) return false;
+long MoveDescriptors(const ChildPlan& plan) {
+  long lifted = LiftSources(plan);
+  if (lifted < 0) return lifted;
   for (int i = 0; i < plan.fd_count; ++i) {
     const FdMove& move = plan.fds[i];
-    bool moved = move.from == move.to
-                     ? SetCloexec(move.to, false)
-                     : syscall(SYS_dup3, move.from, move.to, 0) >= 0;
-    if (!moved) return false;
+    long moved = move.from == move.to ? SetCloexec(move.to, false)
+                                      : Call(SYS_dup3, move.from, move.to, 0);
+    if (moved < 0) return moved;
   }
-  if (!plan.close_other_fds) return true;
+  if (!plan.close_other_fds) return 0;
   unsigned next = STDERR_FILENO + 1;
   for (int i = 0; i < plan.fd_count; ++i) {
     unsigned to = static_cast<unsigned>(plan.fds[i].to);
@@ -92,91 +139,92 @@ bool MoveDescriptors(const ChildPlan& plan) {
     next = to + 1;
   }
   CloseOnExec(next, UINT_MAX);
-  return true;
+  return 0;
 }
 
-bool SetParentDeathSignal(const ChildPlan& plan) {
-  if (plan.parent_death_signal == 0) return true;
-  if (syscall(SYS_prctl, PR_SET_PDEATHSIG, plan.parent_death_signal, 0, 0, 0) <
-      0) {
-    return false;
-  }
+long ChangeDirectory(const ChildPlan& plan) {
+  if (plan.working_directory == nullptr) return 0;
+  return Call(SYS_chdir, plan.working_directory);
+}
+
+long SetParentDeathSignal(const ChildPlan& plan) {
+  if (plan.parent_death_signal == 0) return 0;
+  long set =
+      Call(SYS_prctl, PR_SET_PDEATHSIG, plan.parent_death_signal, 0, 0, 0);
   // It died before: nobody is left to be told.
-  if (syscall(SYS_getppid) != plan.parent) syscall(SYS_exit_group, 127);
-  return true;
+  if (set >= 0 && Call(SYS_getppid) != plan.parent) Call(SYS_exit_group, 127);
+  return set;
 }
 
-bool ResetSignals(const ChildPlan& plan) {
+long SetSignals(const ChildPlan& plan) {
   for (int signal = 1; signal <= kLastSignal; ++signal) {
     if (signal == SIGKILL || signal == SIGSTOP) continue;
     KernelSigaction action{};
     if ((plan.keep_ignored & SignalBit(signal)) != 0) {
-      syscall(SYS_rt_sigaction, signal, nullptr, &action, sizeof(SignalSet));
+      Call(SYS_rt_sigaction, signal, nullptr, &action, sizeof(SignalSet));
       if (action.handler == SIG_IGN) continue;
       action = KernelSigaction{};
     }
     action.handler = SIG_DFL;
-    syscall(SYS_rt_sigaction, signal, &action, nullptr, sizeof(SignalSet));
+    Call(SYS_rt_sigaction, signal, &action, nullptr, sizeof(SignalSet));
   }
-  SignalSet none = 0;
-  return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr,
-                 sizeof(none)) == 0;
+  return Call(SYS_rt_sigprocmask, SIG_SETMASK, &plan.blocked, nullptr,
+              sizeof(SignalSet));
 }
 
 // As execvp(3): a directory of PATH where there is no such file, or which we
 // may not search, does not end the search.
-int Exec(const ChildPlan& plan) {
+long Exec(const ChildPlan& plan) {
   bool forbidden = false;
-  int error = ENOENT;
+  long error = -ENOENT;
   for (const char* const* path = plan.paths; *path != nullptr; ++path) {
-    syscall(SYS_execve, *path, plan.argv, plan.envp);
-    error = errno;
-    if (error == ENOEXEC && plan.shell_argv != nullptr) {
+    error = Call(SYS_execve, *path, plan.argv, plan.envp);
+    if (error == -ENOEXEC && plan.shell_argv != nullptr) {
       plan.shell_argv[1] = *path;
-      syscall(SYS_execve, plan.shell_argv[0], plan.shell_argv, plan.envp);
+      Call(SYS_execve, plan.shell_argv[0], plan.shell_argv, plan.envp);
     }
     switch (error) {
-      case EACCES:
+      case -EACCES:
         forbidden = true;
         break;
-      case ENOENT:
-      case ENOTDIR:
-      case ESTALE:
-      case ENODEV:
-      case ETIMEDOUT:
+      case -ENOENT:
+      case -ENOTDIR:
+      case -ESTALE:
+      case -ENODEV:
+      case -ETIMEDOUT:
         break;
       default:
         return error;
     }
   }
-  return forbidden ? EACCES : error;
+  return forbidden ? -EACCES : error;
 }
+
+struct Step {
+  ChildStage stage;
+  long (*run)(const ChildPlan&);
+};
+
+constexpr Step kSteps[] = {{ChildStage::kProcessGroup, LeaveProcessGroup},
+                           {ChildStage::kDescriptors, MoveDescriptors},
+                           {ChildStage::kWorkingDirectory, ChangeDirectory},
+                           {ChildStage::kLimits, SetLimits},
+                           {ChildStage::kParentDeath, SetParentDeathSignal},
+                           {ChildStage::kSignals, SetSignals},
+                           {ChildStage::kExec, Exec}};
 
 }  // namespace
 
 void RunChild(const ChildPlan& plan, ChildFailure* failure) {
-  ChildStage stage = ChildStage::kNone;
-  int error = 0;
-  if (!LeaveProcessGroup(plan)) {
-    stage = ChildStage::kProcessGroup;
-  } else if (!MoveDescriptors(plan)) {
-    stage = ChildStage::kDescriptors;
-  } else if (plan.working_directory != nullptr &&
-             syscall(SYS_chdir, plan.working_directory) < 0) {
-    stage = ChildStage::kWorkingDirectory;
-  } else if (!SetLimits(plan)) {
-    stage = ChildStage::kLimits;
-  } else if (!SetParentDeathSignal(plan)) {
-    stage = ChildStage::kParentDeath;
-  } else if (!ResetSignals(plan)) {
-    stage = ChildStage::kSignals;
-  } else {
-    error = Exec(plan);
-    stage = ChildStage::kExec;
+  Park(plan);
+  for (const Step& step : kSteps) {
+    long result = step.run(plan);
+    if (result >= 0) continue;
+    failure->error = static_cast<int>(-result);
+    failure->stage = step.stage;
+    break;
   }
-  failure->error = error != 0 ? error : errno;
-  failure->stage = stage;
-  for (;;) syscall(SYS_exit_group, 127);
+  for (;;) Call(SYS_exit_group, 127);
 }
 
 void RunChildEntry(void* argument) {

@@ -1,9 +1,10 @@
 // What a new process does between clone and exec.
 //
 // The child may share the parent's memory (CLONE_VM), and the parent may have
-// other threads holding any lock. So all of it is in child.cc, which calls
-// nothing but the kernel: no allocation, no lock, no stdio, no exception.
-// Everything that it needs is laid out here before the clone.
+// other threads holding any lock, or go on itself. So all of it is in child.cc,
+// which calls nothing but the kernel: no allocation, no lock, no stdio, no
+// exception, no errno. Everything that it needs is laid out here before the
+// clone.
 #ifndef TREEKILL_KERNEL_CHILD_H_
 #define TREEKILL_KERNEL_CHILD_H_
 
@@ -29,8 +30,15 @@ struct ChildLimit {
 };
 
 // What to do before exec, in the order of the members. All pointers belong to
-// the caller and must live until the clone has returned.
+// the caller and must live until the clone has returned; for CloneParked(),
+// until the child has execed or is dead.
 struct ChildPlan {
+  // Waits until `park_fd` is readable or `park_ms` are over, called `park_name`
+  // meanwhile (at most 15 bytes). -1: does not.
+  int park_fd = -1;
+  int park_ms = 0;
+  const char* park_name = nullptr;
+
   // setpgid(0, 0).
   bool new_process_group = false;
   // setsid(); it makes a new process group, too.
@@ -57,8 +65,9 @@ struct ChildPlan {
   pid_t parent = 0;
 
   // Signals that stay ignored if they are now; every other gets its default
-  // disposition. The mask is emptied last.
+  // disposition. The mask is set last.
   SignalSet keep_ignored = 0;
+  SignalSet blocked = 0;
 
   // Tried in turn as execvp(3) does; ends with nullptr.
   const char* const* paths = nullptr;

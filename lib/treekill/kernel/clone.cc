@@ -139,7 +139,7 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
     arguments.cgroup = static_cast<uint64_t>(cgroup_fd);
   }
   long pid = 0;
-  if (FaultInjected("clone3")) {
+  if (FaultInjected("clone3", cgroup_fd >= 0 ? "cgroup" : "")) {
     pid = -errno;
   } else {
     ScopedBlockAllSignals block;
@@ -165,29 +165,39 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
   return child;
 }
 
-absl::StatusOr<Child> ForkUnseen() {
+absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
   int pidfd = -1;
   clone_args arguments{};
   arguments.flags = CLONE_PIDFD;
   arguments.pidfd = reinterpret_cast<uintptr_t>(&pidfd);
-  ScopedBlockAllSignals block;
-  long pid = FaultInjected("fork")
-                 ? -1
-                 : syscall(SYS_clone3, &arguments, kCloneArgsSize);
+  long pid = 0;
+  if (FaultInjected("clone3", "parked")) {
+    pid = -errno;
+  } else {
+    ScopedBlockAllSignals block;
+#ifdef TREEKILL_HAVE_CLONE_ENTRY
+    arguments.flags |= CLONE_VM;
+    arguments.stack = reinterpret_cast<uintptr_t>(memory->stack);
+    arguments.stack_size = sizeof(memory->stack);
+    memory->entry = {&memory->plan, &memory->failure};
+    pid = treekill_clone3_entry(&arguments, kCloneArgsSize, RunChildEntry,
+                                &memory->entry);
+#else
+    pid = syscall(SYS_clone3, &arguments, kCloneArgsSize);
+    if (pid < 0) pid = -errno;
+    if (pid == 0) RunChild(memory->plan, &memory->failure);
+#endif
+  }
   if (pid < 0) {
-    int error = errno;
-    return WithHint(ErrnoStatus(error, "fork", "no new process"),
+    int error = static_cast<int>(-pid);
+    return WithHint(ErrnoStatus(error, "clone3", "no new process"),
                     HintFor(error));
   }
   Child child;
   child.pid = static_cast<pid_t>(pid);
-  if (pid == 0) {
-    block.Keep();
-  } else {
-    // By us, so that it is so before we go on, and need not wait for the copy.
-    setpgid(child.pid, child.pid);
-    child.pidfd = AboveStandardStreamsIfPossible(pidfd);
-  }
+  child.pidfd = AboveStandardStreamsIfPossible(pidfd);
+  // By us, so that it is so before we go on, and need not wait for the child.
+  setpgid(child.pid, child.pid);
   return child;
 }
 

@@ -29,19 +29,29 @@ struct Child {
   ChildFailure failure;
 };
 
-// Starts a process as `plan` says, in the cgroup behind `cgroup_fd` (-1: in
-// ours). Returns when it has execed or failed to: the calling thread, and no
-// other, is suspended until then (CLONE_VFORK), as with posix_spawn(3).
-// Thread-safe. A Status means that there is no new process.
+// Starts a process as `plan` says, without parking, in the cgroup behind
+// `cgroup_fd` (-1: in ours). Returns when it has execed or failed to: the
+// calling thread, and no other, is suspended until then (CLONE_VFORK), as with
+// posix_spawn(3). Thread-safe. A Status means that there is no new process.
 absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
                             CloneForm form = CloneForm::kBest);
 
-// Makes a copy of this process, as fork(2); `pid` is 0 in the copy, which has
-// every signal blocked and leads a process group of its own. The parent is sent
-// no SIGCHLD at its end, and wait(2) for any child passes over it: it is reaped
-// by ReapChild(). For a process with one thread; nothing that was registered
-// with pthread_atfork(3) is run.
-absl::StatusOr<Child> ForkUnseen();
+// Starts a process that waits as the plan's `park_fd` says, and then does the
+// rest. Returns at once. Until it has execed or is dead it works on the memory
+// of this process, where `memory` and all that the plan points to must stay as
+// they are; what went wrong is in `memory` when it has exited with 127.
+//
+// It has every signal blocked, and a process group of its own. If it ends
+// before it has execed the parent is sent no SIGCHLD, and wait(2) for any child
+// passes over it; either way it is reaped by ReapChild(). Where memory cannot
+// be shared it is a copy of this process.
+struct ParkedMemory {
+  ChildPlan plan;
+  ChildFailure failure;
+  ChildEntry entry;
+  alignas(16) char stack[8 * 1024];
+};
+absl::StatusOr<Child> CloneParked(ParkedMemory* memory);
 
 }  // namespace treekill::kernel
 

@@ -1,14 +1,12 @@
 #include "treekill/kernel/detach.h"
 
 #include <fcntl.h>
-#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 namespace treekill::kernel {
@@ -52,21 +50,6 @@ void Detach(std::vector<int> keep) {
 
 void SetProcessName(const std::string& name) {
   prctl(PR_SET_NAME, name.c_str(), 0, 0, 0);
-}
-
-void SetCommandLine(const std::string& text) {
-  // On a new stack the arguments' strings are followed by those of the
-  // environment, and these by the name of the program's file.
-  char* area = program_invocation_name;
-  char* limit = reinterpret_cast<char*>(getauxval(AT_EXECFN));
-  if (area == nullptr || limit <= area) return;
-  char* end = environ == nullptr ? nullptr : environ[0];
-  if (end <= area || end > limit) end = limit;
-  // The kernel goes on into the environment when the arguments' last byte is
-  // not NUL: what setproctitle(3) of the BSDs is built on.
-  size_t length = std::min<size_t>(text.size(), limit - area - 1);
-  memcpy(area, text.data(), length);
-  memset(area + length, 0, std::max(end, area + length + 1) - area - length);
 }
 
 void RaiseDescriptorLimit() {

@@ -16,11 +16,6 @@ void Detach(std::vector<int> keep);
 // The name that ps(1) and top(1) show: at most 15 bytes.
 void SetProcessName(const std::string& name);
 
-// Overwrites the arguments and, as far as need be, the environment of this
-// process, so that `text` is what ps(1) shows as its command line. Nobody may
-// use argv or environ after it.
-void SetCommandLine(const std::string& text);
-
 // Lets this process open as many descriptors as it is allowed to.
 void RaiseDescriptorLimit();
 

@@ -45,15 +45,13 @@ std::optional<int> ParseRealTimeSignal(absl::string_view name) {
 
 }  // namespace
 
-void BlockAllSignals() { SetMask(~SignalSet{0}, nullptr); }
+void BlockAllSignals() { SetMask(kEverySignal, nullptr); }
 
 ScopedBlockAllSignals::ScopedBlockAllSignals() {
-  SetMask(~SignalSet{0}, &saved_);
+  SetMask(kEverySignal, &saved_);
 }
 
-ScopedBlockAllSignals::~ScopedBlockAllSignals() {
-  if (!keep_) SetMask(saved_, nullptr);
-}
+ScopedBlockAllSignals::~ScopedBlockAllSignals() { SetMask(saved_, nullptr); }
 
 std::optional<int> ParseSignal(const std::string& text) {
   if (std::optional<int> number = ParseDigits(text)) {

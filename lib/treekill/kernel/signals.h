@@ -15,6 +15,7 @@ constexpr SignalSet SignalBit(int signal) {
 }
 
 constexpr int kLastSignal = 64;
+constexpr SignalSet kEverySignal = ~SignalSet{0};
 
 // Blocks every signal of the calling thread, the two that glibc keeps for
 // itself included: its sigprocmask(3) leaves them out.
@@ -26,14 +27,11 @@ class ScopedBlockAllSignals final {
  public:
   ScopedBlockAllSignals();
   ~ScopedBlockAllSignals();
-  // Leaves them blocked.
-  void Keep() { keep_ = true; }
   ScopedBlockAllSignals(const ScopedBlockAllSignals&) = delete;
   ScopedBlockAllSignals& operator=(const ScopedBlockAllSignals&) = delete;
 
  private:
   SignalSet saved_ = 0;
-  bool keep_ = false;
 };
 
 // "TERM", "SIGTERM", "term", "15", "RTMIN", "RTMIN+3", "RTMAX-1"; nullopt for
