@@ -39,8 +39,10 @@ struct SupervisorOptions {
   // Parks it for some milliseconds before it executes that program. Until then
   // it is a process that shares the memory of this one and touches none of it,
   // which starts and ends several times faster: short commands never pay for
-  // more. It ends whenever there is no tree left. For a program that is its own
-  // guardian (guardian_entry.h), as it is not asked whether it is one.
+  // more. Whoever kills a process for its memory's sake then kills both: the
+  // OOM killer, and a core dump before Linux 5.16. It ends whenever there is no
+  // tree left. For a program that is its own guardian (guardian_entry.h), as it
+  // is not asked whether it is one.
   bool park_guardian = false;
 
   // Makes this *process* the reaper of every orphan below it

@@ -6,6 +6,10 @@
 // those of its work: so it is out of reach of terminals and of what is done to
 // its caller's process group, and keeps no file, pipe or mount of the caller
 // busy. While nothing happens it sleeps in one poll(2) without a timeout.
+//
+// One that is parked (CloneParked()) becomes that some milliseconds later.
+// Until then it has every signal blocked and a process group of its own, and
+// holds what its supervisor holds, as long as that lives.
 #ifndef TREEKILL_GUARDIAN_GUARDIAN_H_
 #define TREEKILL_GUARDIAN_GUARDIAN_H_
 
