@@ -67,6 +67,11 @@ install_test_packages() {
   # procps util-linux          watch, top, setsid: to make escapees
   # lsof                       what the guardian holds
   # python3                    a caller in another language
+  # systemd                    PID 1 of the tests' machines; not started here
+  # dbus dbus-user-session     the buses there, the system's and each user's
+  # libpam-systemd             gives a login there a session
+  # sudo                       becomes root there
   install_packages libgtest-dev libgmock-dev libsystemd0 \
-    coreutils procps util-linux bash lsof python3
+    coreutils procps util-linux bash lsof python3 \
+    systemd dbus dbus-user-session libpam-systemd sudo
 }
