@@ -1,0 +1,118 @@
+// What every test on a systemd machine shares. tests/rig/systemd_machine runs
+// each of them as root in a scope of the system manager, on a machine of its
+// own that ends with the test.
+#ifndef TREEKILL_TESTS_SYSTEMD_FIXTURE_H_
+#define TREEKILL_TESTS_SYSTEMD_FIXTURE_H_
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/rig/rig.h"
+
+namespace treekill::rig {
+
+using Arguments = std::vector<std::string>;
+
+// Why this process is on no machine of the rig's; empty when it is on one.
+inline std::string WhyNoMachine() {
+  if (const char* reason = getenv("TREEKILL_NO_MACHINE")) return reason;
+  if (getenv("TREEKILL_MACHINE") != nullptr) return "";
+  return "not started by tests/rig/systemd_machine";
+}
+
+// Ordinary users that exist on the machine only.
+struct User {
+  const char* name;
+  uid_t uid;
+
+  std::string runtime_dir() const { return absl::StrCat("/run/user/", uid); }
+  std::string slice() const {
+    return absl::StrCat("/user.slice/user-", uid, ".slice");
+  }
+  // The cgroup of the user's own manager.
+  std::string manager() const {
+    return absl::StrCat(slice(), "/user@", uid, ".service");
+  }
+};
+inline constexpr User kTester{"tester", 4321};
+inline constexpr User kTester2{"tester2", 4322};
+
+// The command as the user would run it after a login: in a session, with a user
+// manager and its bus.
+inline Arguments InSession(const User& user, Arguments argv) {
+  argv.insert(argv.begin(),
+              {getenv("TREEKILL_MACHINE"), "--session", user.name});
+  return argv;
+}
+
+// The command with the user's rights and an environment of nothing but PATH:
+// no session, in the cgroup of the test. `extra` adds to that environment.
+inline Arguments WithoutSession(const User& user, Arguments argv,
+                                std::map<std::string, std::string> extra = {}) {
+  Arguments whole = {getenv("TREEKILL_MACHINE"), "--no-session", user.name};
+  if (!extra.empty()) whole.push_back("env");
+  for (const auto& [name, value] : extra) {
+    whole.push_back(absl::StrCat(name, "=", value));
+  }
+  whole.insert(whole.end(), argv.begin(), argv.end());
+  return whole;
+}
+
+// A copy of a built program where every user can run it: the folder that it
+// was built in may be one that only root can enter.
+inline std::string ForEveryone(const std::string& program) {
+  namespace fs = std::filesystem;
+  const fs::path copy = "/run/programs" / fs::path(program).filename();
+  fs::create_directories(copy.parent_path());
+  fs::copy_file(program, copy, fs::copy_options::skip_existing);
+  return copy.string();
+}
+
+class SystemdTest : public testing::Test {
+ protected:
+  // Skips where there is no machine; like a missing cgroup, that is a failure
+  // where TREEKILL_REQUIRE_CGROUP=1.
+  void SetUp() override {
+    std::string reason = WhyNoMachine();
+    if (reason.empty()) return;
+    if (CgroupIsRequired()) FAIL() << reason;
+    GTEST_SKIP() << reason;
+  }
+
+  // Nothing that a test starts with this in its environment may outlive it.
+  void TearDown() override {
+    EXPECT_THAT(WaitForNobody(cookie_, absl::Seconds(20)), testing::IsEmpty());
+  }
+
+  std::map<std::string, std::string> environment() const {
+    return {{kCookieVariable, cookie_}, {"LC_ALL", "C"}};
+  }
+  const std::string& cookie() const { return cookie_; }
+
+  // Runs it to its end as root, with the cookie.
+  Outcome Run(Arguments argv) const {
+    return RunProgram(std::move(argv), environment());
+  }
+  Outcome RunInSession(const User& user, Arguments argv) const {
+    return Run(InSession(user, std::move(argv)));
+  }
+  Outcome RunWithoutSession(const User& user, Arguments argv) const {
+    return Run(WithoutSession(user, std::move(argv), environment()));
+  }
+
+ private:
+  const std::string cookie_ = NewCookie();
+};
+
+}  // namespace treekill::rig
+
+#endif  // TREEKILL_TESTS_SYSTEMD_FIXTURE_H_
