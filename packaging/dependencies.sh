@@ -75,3 +75,14 @@ install_test_packages() {
     coreutils procps util-linux bash lsof python3 \
     systemd dbus dbus-user-session libpam-systemd sudo
 }
+
+# What the tests in emulated machines need in addition: tests/rig/vm.
+install_vm_packages() {
+  # qemu-system-x86               the machines
+  # mmdebstrap e2fsprogs          their root file systems
+  # cpio kmod busybox-static      what their kernels start from
+  # xz-utils zstd                 modules are compressed
+  # bash util-linux               the scripts; setpriv, flock
+  install_packages qemu-system-x86 mmdebstrap e2fsprogs \
+    cpio kmod busybox-static xz-utils zstd bash util-linux
+}
