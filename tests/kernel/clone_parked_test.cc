@@ -26,6 +26,7 @@ class CloneParkedTest : public ::testing::Test {
     memory_->plan = {.park_fd = wake_.get(),
                      .park_ms = kForLong,
                      .park_name = "parked",
+                     .new_process_group = true,
                      .blocked = kEverySignal,
                      .paths = paths_,
                      .argv = argv_,

@@ -105,6 +105,7 @@ struct Guardian::Launch {
     // By then it leads the process group that it is put into, and may have no
     // new session: it finds its own way, as a program.
     memory.plan.new_session = false;
+    memory.plan.new_process_group = true;
     return kernel::CloneParked(&memory);
   }
 };

@@ -64,12 +64,25 @@ struct KernelSigaction {
   SignalSet mask;
 };
 
+// Where `parent` has died before, nobody is left to be told.
+long DieWithParent(int signal, pid_t parent) {
+  long set = Call(SYS_prctl, PR_SET_PDEATHSIG, signal, 0, 0, 0);
+  if (set >= 0 && Call(SYS_getppid) != parent) Call(SYS_exit_group, 127);
+  return set;
+}
+
 void Park(const ChildPlan& plan) {
   if (plan.park_fd < 0) return;
   Call(SYS_prctl, PR_SET_NAME, plan.park_name, 0, 0, 0);
+  if (plan.park_bound) DieWithParent(SIGKILL, plan.parent);
   pollfd wake{plan.park_fd, POLLIN, 0};
   timespec patience{plan.park_ms / 1000, plan.park_ms % 1000 * 1000000L};
-  Call(SYS_ppoll, &wake, 1, &patience, nullptr, 0);
+  bool for_ever = plan.park_ms < 0;
+  long ready = 0;
+  do {
+    ready =
+        Call(SYS_ppoll, &wake, 1, for_ever ? nullptr : &patience, nullptr, 0);
+  } while (for_ever && ready <= 0);
 }
 
 // The steps return what Call() does.
@@ -148,12 +161,10 @@ long ChangeDirectory(const ChildPlan& plan) {
 }
 
 long SetParentDeathSignal(const ChildPlan& plan) {
-  if (plan.parent_death_signal == 0) return 0;
-  long set =
-      Call(SYS_prctl, PR_SET_PDEATHSIG, plan.parent_death_signal, 0, 0, 0);
-  // It died before: nobody is left to be told.
-  if (set >= 0 && Call(SYS_getppid) != plan.parent) Call(SYS_exit_group, 127);
-  return set;
+  if (plan.parent_death_signal != 0) {
+    return DieWithParent(plan.parent_death_signal, plan.parent);
+  }
+  return plan.park_bound ? Call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0) : 0;
 }
 
 long SetSignals(const ChildPlan& plan) {

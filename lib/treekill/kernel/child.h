@@ -33,11 +33,14 @@ struct ChildLimit {
 // the caller and must live until the clone has returned; for CloneParked(),
 // until the child has execed or is dead.
 struct ChildPlan {
-  // Waits until `park_fd` is readable or `park_ms` are over, called `park_name`
-  // meanwhile (at most 15 bytes). -1: does not.
+  // Waits until `park_fd` is readable or `park_ms` are over (-1: never), called
+  // `park_name` meanwhile (at most 15 bytes). -1: does not.
   int park_fd = -1;
   int park_ms = 0;
   const char* park_name = nullptr;
+  // Meanwhile it is killed when the thread that has cloned it ends; `parent` is
+  // set.
+  bool park_bound = false;
 
   // setpgid(0, 0).
   bool new_process_group = false;

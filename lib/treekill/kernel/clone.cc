@@ -197,7 +197,7 @@ absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
   child.pid = static_cast<pid_t>(pid);
   child.pidfd = AboveStandardStreamsIfPossible(pidfd);
   // By us, so that it is so before we go on, and need not wait for the child.
-  setpgid(child.pid, child.pid);
+  if (memory->plan.new_process_group) setpgid(child.pid, child.pid);
   return child;
 }
 

@@ -41,10 +41,11 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
 // of this process, where `memory` and all that the plan points to must stay as
 // they are; what went wrong is in `memory` when it has exited with 127.
 //
-// It has every signal blocked, and a process group of its own. If it ends
-// before it has execed the parent is sent no SIGCHLD, and wait(2) for any child
-// passes over it; either way it is reaped by ReapChild(). Where memory cannot
-// be shared it is a copy of this process.
+// It has every signal blocked and, with the plan's `new_process_group`, has
+// left ours when this returns. If it ends before it has execed the parent is
+// sent no SIGCHLD, and wait(2) for any child passes over it; either way it is
+// reaped by ReapChild(). Where memory cannot be shared it is a copy of this
+// process.
 struct ParkedMemory {
   ChildPlan plan;
   ChildFailure failure;
