@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
-#include <optional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,17 +58,18 @@ class GuardianProcess final {
   }
 
   void Finish() {
-    if (!parent_.has_value()) return;
     std::vector<Finisher> finishers;
     for (auto& [id, ward] : wards_) {
       bool in_grace = ward.rest.grace_end > kernel::MonotonicNow();
+      if (ward.parent == nullptr) continue;
       absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-          containment::TakeOverLeaf(*parent_, ward.name, std::move(ward.fds));
+          containment::TakeOverLeaf(*ward.parent, ward.name,
+                                    std::move(ward.fds));
       if (!hold.ok()) continue;
       finishers.emplace_back(*std::move(hold), std::move(ward.rest));
       // Kills those that get no grace before anything else is done.
       finishers.back().Advance();
-      if (in_grace) BecomeOwner(ward.name);
+      if (in_grace) BecomeOwner(ward);
     }
     FinishAll(&finishers);
   }
@@ -76,6 +77,8 @@ class GuardianProcess final {
  private:
   // What is to be ended should the supervisor die.
   struct Ward {
+    // Of the leaf.
+    std::shared_ptr<const kernel::Cgroup> parent;
     std::string name;
     containment::LeafFds fds;
     RestOfTeardown rest;
@@ -85,9 +88,11 @@ class GuardianProcess final {
     switch (message.kind) {
       case Message::Kind::kPrepare:
         if (fds.size() == 1) {
-          parent_ = kernel::Cgroup::Adopt(std::move(fds[0]), "");
+          parent_ = std::make_shared<const kernel::Cgroup>(
+              kernel::Cgroup::Adopt(std::move(fds[0]), ""));
         }
         wards_[message.id] = {
+            parent_,
             std::string(message.name,
                         strnlen(message.name, sizeof(message.name))),
             containment::LeafFds(), RestFrom(message)};
@@ -110,16 +115,17 @@ class GuardianProcess final {
   }
 
   // Or a gc would see a leaf without one, and cut the grace short.
-  void BecomeOwner(const std::string& name) {
-    absl::StatusOr<kernel::Cgroup> leaf = parent_->OpenChild(name);
+  void BecomeOwner(const Ward& ward) {
+    absl::StatusOr<kernel::Cgroup> leaf = ward.parent->OpenChild(ward.name);
     if (leaf.ok()) {
       (void)containment::SetOwner(*leaf, containment::ThisProcess());
     }
   }
 
   const GuardianEnds& ends_;
-  // Of all leaves; without, there is none either.
-  std::optional<kernel::Cgroup> parent_;
+  // The last that came. Most have the same; and when there is no room for one
+  // more descriptor, it is the best guess.
+  std::shared_ptr<const kernel::Cgroup> parent_;
   std::map<uint64_t, Ward> wards_;
 };
 
