@@ -98,11 +98,16 @@ class Run final {
     }
     absl::Status watched = WatchLifelines();
     if (!watched.ok()) return watched;
-    bool by_cgroup = line_.containment == Containment::kAuto ||
-                     line_.containment == Containment::kCgroup;
+    bool automatic = line_.containment == Containment::kAuto;
+    bool by_cgroup =
+        automatic || !IsWeaker(line_.containment, Containment::kCgroup);
+    // Less than a cgroup is taken, and said.
+    Containment require = automatic && line_.require == Containment::kAuto
+                              ? Containment::kProcess
+                              : line_.require;
     absl::StatusOr<Supervisor> supervisor =
         Supervisor::Create({.containment = line_.containment,
-                            .require = line_.require,
+                            .require = require,
                             .guardian_program = "/proc/self/exe",
                             .park_guardian = true,
                             .adopt_orphans = by_cgroup});
@@ -116,6 +121,7 @@ class Run final {
     TeardownStep step{.signal = SIGTERM, .grace = line_.kill_after};
     tree_options_ = {
         .name = line_.name,
+        .scope = line_.scope,
         .timeout = line_.timeout,
         .timeout_signal = line_.signal,
         .teardown = {.kill_mode = line_.kill_mode, .steps = {step}},
@@ -134,6 +140,7 @@ class Run final {
                            tree_options_);
     if (!tree.ok()) return tree.status();
     tree_ = *std::move(tree);
+    NoteContainment();
     if (line_.verbose) {
       Message(absl::StrCat("started ", line_.command[0], " as pid ",
                            tree_.leader(), tree_.leaf().empty() ? "" : " in ",
@@ -141,6 +148,21 @@ class Run final {
     }
     NoteGuardian();
     return absl::OkStatus();
+  }
+
+  // Never a silent downgrade.
+  void NoteContainment() {
+    const TreeReport& report = tree_.report();
+    if (report.containment_error.ok()) return;
+    bool grouped = report.containment == Containment::kProcessGroup;
+    Message(absl::StrCat(
+        "held by ", grouped ? "a " : "a plain ",
+        ContainmentName(report.containment),
+        ", not by a scope: ", report.containment_error.message(),
+        grouped ? "; what leaves the group is killed when it comes back as an "
+                  "orphan. --require=cgroup refuses to start so"
+                : ""));
+    if (grouped) tree_options_.new_process_group = true;
   }
 
   absl::Status WatchLifelines() {

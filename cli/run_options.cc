@@ -24,6 +24,12 @@ enum Option {
   kGuardian,
   kDieWithParent,
   kLifeline,
+  kUnit,
+  kSlice,
+  kDescription,
+  kUser,
+  kSystem,
+  kCollect,
 };
 
 constexpr option kOptions[] = {
@@ -40,6 +46,13 @@ constexpr option kOptions[] = {
     {"guardian", required_argument, nullptr, kGuardian},
     {"die-with-parent", optional_argument, nullptr, kDieWithParent},
     {"lifeline", required_argument, nullptr, kLifeline},
+    {"unit", required_argument, nullptr, kUnit},
+    {"slice", required_argument, nullptr, kSlice},
+    {"description", required_argument, nullptr, kDescription},
+    {"property", required_argument, nullptr, 'p'},
+    {"user", no_argument, nullptr, kUser},
+    {"system", no_argument, nullptr, kSystem},
+    {"collect", no_argument, nullptr, kCollect},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0}};
@@ -74,9 +87,54 @@ std::optional<int> ParseNumber(const std::string& text, int least) {
   return number;
 }
 
+// Says that a scope is wanted, and where from.
+absl::Status ApplyToScope(int option, const std::string& value,
+                          ScopeOptions* scope) {
+  switch (option) {
+    case kUnit:
+    case kSlice:
+      if (value.empty()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("invalid --", option == kUnit ? "unit" : "slice",
+                         " '': it takes a unit's name"));
+      }
+      (option == kUnit ? scope->unit : scope->slice) = value;
+      break;
+    case kDescription:
+      scope->description = value;
+      break;
+    case 'p':
+      scope->properties.push_back(value);
+      break;
+    case kUser:
+      scope->manager = SystemdManager::kUser;
+      break;
+    case kSystem:
+      scope->manager = SystemdManager::kSystem;
+      break;
+    default:
+      // --collect: every scope is, as no failed one is of any use.
+      break;
+  }
+  return absl::OkStatus();
+}
+
+// What holds as a scope does not is not what these options are for.
+absl::Status RequireScope(RunCommandLine* line) {
+  if (line->containment == Containment::kAuto) {
+    line->containment = Containment::kScope;
+  }
+  if (line->containment == Containment::kScope) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--unit, --slice, --description, --property, --user, --system and "
+      "--collect are for a scope, and --containment=",
+      ContainmentName(line->containment), " makes none"));
+}
+
 absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
   constexpr char kDuration[] = "a duration such as 1.5, 10s, 1min 30s or inf";
-  constexpr char kContainments[] = "auto, cgroup, process-group or process";
+  constexpr char kContainments[] =
+      "auto, cgroup, scope, process-group or process";
   switch (option) {
     case kTimeout:
       return Store(ParseDuration(value), "--timeout", value, kDuration,
@@ -125,6 +183,15 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
     case kLifeline:
       return Store(ParseNumber(value, /*least=*/0), "--lifeline", value,
                    "the number of a descriptor", &line->lifeline);
+    case kUnit:
+    case kSlice:
+    case kDescription:
+    case 'p':
+    case kUser:
+    case kSystem:
+    case kCollect:
+      line->wants_scope = true;
+      return ApplyToScope(option, value, &line->scope);
     case 'v':
       line->verbose = true;
       return absl::OkStatus();
@@ -154,9 +221,18 @@ const char kRunHelp[] =
     "      --preserve-status      exit with COMMAND's status even when it\n"
     "                             timed out\n"
     "      --containment=KIND     what holds the processes: auto, cgroup,\n"
+    "                             scope (a cgroup that systemd makes),\n"
     "                             process-group or process; the last two lose\n"
     "                             those that leave\n"
     "      --require=KIND         do not start on less than KIND\n"
+    "      --unit=NAME            the scope's name\n"
+    "      --slice=NAME           the slice that it is in\n"
+    "      --description=TEXT     what systemctl shows for it\n"
+    "  -p, --property=NAME=VALUE  a property of it, such as MemoryMax=1G\n"
+    "      --user, --system       whose systemd makes it (default: the "
+    "user's\n"
+    "                             for users, the system's for root)\n"
+    "      --collect              as for systemd-run; it always is\n"
     "      --die-with-parent[=PID]\n"
     "                             end it when the process that has started\n"
     "                             treekill dies; PID is that process, if it\n"
@@ -182,13 +258,17 @@ const char kRunHelp[] =
 
 absl::StatusOr<RunCommandLine> ParseRunCommandLine(int argc, char** argv) {
   RunCommandLine line;
-  OptionReader reader(argc, argv, "run", "+:k:s:C:vh", kOptions);
+  OptionReader reader(argc, argv, "run", "+:k:s:C:p:vh", kOptions);
   while (reader.Next()) {
     absl::Status applied = Apply(reader.option(), reader.value(), &line);
     if (!applied.ok()) return applied;
   }
   if (!reader.status().ok()) return reader.status();
   if (line.help) return line;
+  if (line.wants_scope) {
+    absl::Status scope = RequireScope(&line);
+    if (!scope.ok()) return scope;
+  }
   line.command = reader.rest();
   if (line.command.empty()) {
     return absl::InvalidArgumentError(

@@ -35,6 +35,9 @@ struct RunCommandLine {
   // -1: none.
   int lifeline = -1;
   std::string name;
+  ScopeOptions scope;
+  // An option for it was given.
+  bool wants_scope = false;
   std::string directory;
   // Empty, a file, or "fd:N".
   std::string report;

@@ -50,8 +50,9 @@ install_build_packages() {
   # pkg-config             finds Abseil's archives
   # libabsl-dev            Status, strings, time; linked statically
   # nlohmann-json3-dev     the JSON of --report and --json
+  # libsystemd-dev         the header of sd-bus; the library is loaded on demand
   install_packages g++ cmake ninja-build pkg-config \
-    libabsl-dev nlohmann-json3-dev
+    libabsl-dev nlohmann-json3-dev libsystemd-dev
 }
 
 # What quickstart.sh needs in addition: ps, which a bare system may lack.

@@ -43,6 +43,8 @@ const char* EndReasonName(EndReason reason) {
       return "parent-death";
     case EndReason::kLifelineClosed:
       return "lifeline";
+    case EndReason::kUnitStopped:
+      return "unit-stop";
     case EndReason::kKilled:
       return "kill";
   }
@@ -56,6 +58,8 @@ std::string ReportToJson(const TreeReport& report, int exit_status) {
       {"name", report.name},
       {"command", report.argv},
       {"containment", ContainmentName(report.containment)},
+      {"containment_error", ErrorToJson(report.containment_error)},
+      {"unit", report.unit.empty() ? Json(nullptr) : Json(report.unit)},
       {"leaf", report.leaf.empty() ? Json(nullptr) : Json(report.leaf)},
       {"on_supervisor_death",
        OnSupervisorDeathName(report.on_supervisor_death)},

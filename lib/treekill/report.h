@@ -44,12 +44,15 @@ enum class EndReason {
   // other end of a descriptor closed.
   kParentDied,
   kLifelineClosed,
+  // systemd was told to stop its scope: systemctl stop, or a shutdown.
+  kUnitStopped,
   // Tree::Kill(), or the handle was destroyed. A write to Tree::kill_fd() by
   // others looks like a leader that ended by SIGKILL.
   kKilled,
 };
 
-// "exit", "timeout", "stop", "parent-death", "lifeline", "kill".
+// "exit", "timeout", "stop", "parent-death", "lifeline", "unit-stop",
+// "kill".
 const char* EndReasonName(EndReason reason);
 
 // The end of a tree. Filled in step by step; complete when Tree::ended().
@@ -57,6 +60,10 @@ struct TreeReport {
   std::string name;
   std::vector<std::string> argv;
   Containment containment = Containment::kAuto;
+  // Why it is not what Containment::kAuto would have preferred, if so.
+  absl::Status containment_error;
+  // The transient scope's name; "" without one.
+  std::string unit;
   // The leaf's directory while the tree lived; "" without one.
   std::string leaf;
 

@@ -23,6 +23,8 @@ class SpawnPlan final {
   // Lays out the plan of a valid command: environment, PATH, descriptors.
   absl::Status Prepare(const Command& command, bool new_process_group);
 
+  void NeedProcessGroup() { plan_.new_process_group = true; }
+
   // `signal` is sent to the child when the calling thread ends.
   void SetParentDeathSignal(int signal);
 

@@ -14,7 +14,6 @@
 #include "treekill/kernel/clone.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
-#include "treekill/spawn_plan.h"
 #include "treekill/supervisor_impl.h"
 
 namespace treekill {
@@ -67,17 +66,18 @@ void NoteError(TreeState& tree, const absl::Status& error) {
 // ---------------------------------------------------------------- the start
 
 absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
-    const std::string& leaf_name) const {
-  switch (containment_) {
+    const TreeState& tree) const {
+  switch (tree.kind) {
     case Containment::kProcess:
       return containment::HoldProcess();
     case Containment::kProcessGroup:
       return containment::HoldProcessGroup();
     case Containment::kAuto:
     case Containment::kCgroup:
+    case Containment::kScope:
       break;
   }
-  return containment::HoldInCgroup(*placement_, leaf_name);
+  return containment::HoldInCgroup(*tree.placement, tree.leaf_name);
 }
 
 absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
@@ -95,49 +95,74 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
   auto tree = std::make_shared<TreeState>();
   tree->id = next_id_++;
   tree->supervisor = this;
-  tree->placement = placement_;
   tree->owner = owner_;
   tree->options = options;
   tree->report.name = options.name;
   tree->report.argv = command.argv;
-  tree->report.containment = containment_;
   tree->leaf_name = containment::NewLeafName(options.name);
-  absl::Status prepared = PrepareForDeath(*tree);
-  if (!prepared.ok()) {
+  tree->parent_death_signal = internal::WantsParentDeathSignal(options);
+  absl::Status spawned = StartTree(*tree, command);
+  if (!spawned.ok()) {
     reserve_.clear();
-    return prepared;
-  }
-  absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-      MakeHold(tree->leaf_name);
-  if (!hold.ok()) {
-    reserve_.clear();
-    Unguard(*tree);
-    return hold.status();
-  }
-  tree->hold = *std::move(hold);
-  tree->report.leaf = tree->hold->path();
-  absl::Status started = HandOver(*tree);
-  if (started.ok()) started = StartLeader(*tree, command);
-  if (!started.ok()) {
-    Abandon(*tree);
-    return started;
+    return spawned;
   }
   trees_.emplace(tree->id, tree);
   return tree;
 }
 
+absl::Status Supervisor::Impl::StartTree(TreeState& tree,
+                                         const Command& command) {
+  internal::ComingLeader leader;
+  absl::Status ready =
+      leader.plan.Prepare(command, tree.options.new_process_group);
+  if (!ready.ok()) return ready;
+  if (tree.parent_death_signal) leader.plan.SetParentDeathSignal(SIGKILL);
+  ready = PlaceTree(tree, &leader);
+  if (!ready.ok()) return ready;
+  tree.report.containment = tree.kind;
+  ready = PrepareForDeath(tree);
+  if (!ready.ok()) return ready;
+  absl::StatusOr<std::unique_ptr<containment::Hold>> hold = MakeHold(tree);
+  if (!hold.ok()) {
+    Unguard(tree);
+    return hold.status();
+  }
+  tree.hold = *std::move(hold);
+  if (tree.hold->NeedsProcessGroup()) leader.plan.NeedProcessGroup();
+  tree.report.leaf = tree.hold->path();
+  ready = HandOver(tree);
+  if (ready.ok()) ready = StartLeader(tree, command, &leader);
+  if (!ready.ok()) Abandon(tree);
+  return ready;
+}
+
+absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
+                                         internal::ComingLeader* leader) {
+  tree.kind = containment_;
+  if (tree.kind == Containment::kCgroup) tree.placement = placement_;
+  if (tree.kind != Containment::kScope) return absl::OkStatus();
+  absl::Status opened = OpenScope(tree, leader);
+  if (opened.ok() || options_.containment != Containment::kAuto) return opened;
+  return FallBack(tree, opened);
+}
+
+absl::StatusOr<kernel::Child> Supervisor::Impl::BringToLife(
+    const TreeState& tree, internal::ComingLeader* leader) {
+  if (leader->parked == nullptr) {
+    return kernel::Clone(leader->plan.plan(), tree.hold->cgroup_fd());
+  }
+  absl::Status moved = kernel::MoveToCgroup(
+      leader->parked->pid(), tree.hold->cgroup_fd(), tree.hold->path());
+  if (!moved.ok()) return moved;
+  return leader->parked->Release();
+}
+
 absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
-                                           const Command& command) {
-  SpawnPlan plan;
-  absl::Status prepared =
-      plan.Prepare(command, tree.options.new_process_group ||
-                                tree.hold->NeedsProcessGroup());
-  if (!prepared.ok()) return prepared;
-  if (tree.parent_death_signal) plan.SetParentDeathSignal(SIGKILL);
+                                           const Command& command,
+                                           internal::ComingLeader* leader) {
   tree.report.started = absl::Now();
   tree.started = kernel::MonotonicNow();
-  absl::StatusOr<kernel::Child> child =
-      kernel::Clone(plan.plan(), tree.hold->cgroup_fd());
+  absl::StatusOr<kernel::Child> child = BringToLife(tree, leader);
   if (!child.ok()) {
     std::string place = tree.hold->path();
     return kernel::WithContext(
@@ -185,6 +210,7 @@ absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
   if (!keys.ok()) return keys.status();
   for (uint64_t key : *keys) {
     if (key == internal::kGuardianKey) ReplaceGuardian();
+    if (key == internal::kSystemdKey) OnSystemdEvent();
     auto found = trees_.find(key >> 2);
     if (found == trees_.end()) continue;
     // Finish() takes it out of the map.

@@ -21,12 +21,14 @@
 namespace treekill {
 
 struct SupervisorOptions {
-  // kAuto is the strongest that this version knows: kCgroup. It never takes
-  // less in silence.
+  // kAuto: a cgroup below ours, or where systemd manages that and has not
+  // delegated it, in a scope. When systemd cannot be asked, ours all the same
+  // if it is writable; and the process group only if `require` says that this
+  // is enough. TreeReport::containment_error tells.
   Containment containment = Containment::kAuto;
 
-  // Create() fails unless the trees are held at least as firmly; kAuto asks
-  // for nothing.
+  // Create(), or Spawn(), fails unless the trees are held at least as firmly.
+  // kAuto: as a cgroup does, if `containment` is kAuto; else nothing is asked.
   Containment require = Containment::kAuto;
 
   // The guardian of the trees with OnSupervisorDeath::kKillTree: one process a
@@ -97,7 +99,7 @@ class Supervisor final {
   // for as long as it takes to list and signal the members of trees that end.
   absl::Status Dispatch();
 
-  // What holds the trees that Spawn() makes.
+  // What is to hold the trees that Spawn() makes; see TreeReport for each.
   Containment containment() const;
   // One line about where leaves are made and why there, for people.
   std::string placement() const;

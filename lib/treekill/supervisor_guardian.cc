@@ -59,7 +59,9 @@ std::vector<guardian::Note> NotesOf(const TreeState& tree) {
   return notes;
 }
 
-bool WantsParentDeathSignal(const TreeOptions& options) {
+}  // namespace
+
+bool internal::WantsParentDeathSignal(const TreeOptions& options) {
   switch (options.on_supervisor_death) {
     case OnSupervisorDeath::kLeave:
       return false;
@@ -79,14 +81,11 @@ bool WantsParentDeathSignal(const TreeOptions& options) {
   return false;
 }
 
-}  // namespace
-
 // Before the leaf is made: from its first moment on there is somebody who will
 // remove it.
 absl::Status Supervisor::Impl::PrepareForDeath(TreeState& tree) {
-  tree.parent_death_signal = WantsParentDeathSignal(tree.options);
   tree.guarded =
-      containment_ == Containment::kCgroup &&
+      tree.placement != nullptr &&
       tree.options.on_supervisor_death == OnSupervisorDeath::kKillTree;
   NoteGuard(tree, tree.guarded ? Guard(tree) : absl::OkStatus());
   if (tree.report.guardian_error.ok()) return absl::OkStatus();
@@ -98,9 +97,9 @@ absl::Status Supervisor::Impl::PrepareForDeath(TreeState& tree) {
 // Before the leader is started.
 absl::Status Supervisor::Impl::HandOver(TreeState& tree) {
   if (tree.options.on_supervisor_death == OnSupervisorDeath::kLeave &&
-      containment_ == Containment::kCgroup) {
+      tree.placement != nullptr) {
     absl::StatusOr<kernel::Cgroup> leaf =
-        placement_->parent.OpenChild(tree.leaf_name);
+        tree.placement->parent.OpenChild(tree.leaf_name);
     return leaf.ok() ? containment::SetKept(*leaf) : leaf.status();
   }
   if (!tree.guarded) return absl::OkStatus();

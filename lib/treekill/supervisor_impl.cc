@@ -40,10 +40,9 @@ absl::Status Supervisor::Impl::FillReserve() {
 }
 
 absl::Status Supervisor::Impl::Place() {
-  containment_ = options_.containment == Containment::kAuto
-                     ? Containment::kCgroup
-                     : options_.containment;
-  if (containment_ < options_.require) {
+  bool choose = options_.containment == Containment::kAuto;
+  containment_ = choose ? Containment::kCgroup : options_.containment;
+  if (IsWeaker(containment_, options_.require)) {
     return absl::FailedPreconditionError(
         absl::StrCat("containment ", ContainmentName(containment_),
                      " is weaker than what is required: ",
@@ -53,6 +52,10 @@ absl::Status Supervisor::Impl::Place() {
   absl::StatusOr<containment::Placement> placement =
       containment::FindPlacement();
   if (!placement.ok()) return placement.status();
+  // The single-writer rule: what systemd has not delegated is its own.
+  if (choose && placement->right == containment::PlacementRight::kUndelegated) {
+    containment_ = Containment::kScope;
+  }
   placement_ =
       std::make_shared<const containment::Placement>(*std::move(placement));
   return absl::OkStatus();
@@ -76,6 +79,7 @@ Supervisor::Impl::~Impl() {
 }
 
 std::string Supervisor::Impl::placement() const {
+  if (containment_ == Containment::kScope) return "a transient one of systemd";
   if (placement_ == nullptr) return "no cgroup";
   const std::string& path = placement_->parent.path();
   switch (placement_->right) {

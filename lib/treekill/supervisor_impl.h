@@ -24,7 +24,10 @@
 #include "treekill/guardian/client.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/fd.h"
+#include "treekill/kernel/parked_child.h"
+#include "treekill/spawn_plan.h"
 #include "treekill/supervisor.h"
+#include "treekill/systemd/client.h"
 #include "treekill/tree.h"
 
 namespace treekill {
@@ -51,6 +54,8 @@ struct TreeState {
   pid_t owner = 0;
   TreeOptions options;
   TreeReport report;
+
+  Containment kind = Containment::kAuto;
 
   // The guardian is to know of it; it may be that there is none just now.
   bool guarded = false;
@@ -94,9 +99,19 @@ constexpr uint64_t KeyOf(uint64_t id, Source source) {
 // The number of no tree.
 constexpr uint64_t kNoTree = 0;
 constexpr uint64_t kGuardianKey = KeyOf(kNoTree, Source::kLeader);
+constexpr uint64_t kSystemdKey = KeyOf(kNoTree, Source::kEvents);
+
+// What is to become the leader.
+struct ComingLeader {
+  SpawnPlan plan;
+  // With a scope, which cannot be empty: it is there before its leaf is.
+  std::unique_ptr<kernel::ParkedChild> parked;
+};
 
 // The process group that the steps' signals are confined to; 0: to none.
 pid_t GroupToSignal(const TreeState& tree);
+
+bool WantsParentDeathSignal(const TreeOptions& options);
 
 // nullopt when the process is dead.
 std::optional<Member> DescribeMember(pid_t pid);
@@ -131,9 +146,15 @@ class Supervisor::Impl final {
   absl::Status Place();
   absl::Status Adopt();
   absl::Status FillReserve();
+  absl::Status StartTree(TreeState& tree, const Command& command);
+  absl::Status PlaceTree(TreeState& tree, internal::ComingLeader* leader);
+  absl::Status FallBack(TreeState& tree, const absl::Status& why);
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
-      const std::string& leaf_name) const;
-  absl::Status StartLeader(TreeState& tree, const Command& command);
+      const TreeState& tree) const;
+  absl::Status StartLeader(TreeState& tree, const Command& command,
+                           internal::ComingLeader* leader);
+  absl::StatusOr<kernel::Child> BringToLife(const TreeState& tree,
+                                            internal::ComingLeader* leader);
   void Abandon(TreeState& tree);
 
   void OnLeaderEvent(TreeState& tree);
@@ -150,6 +171,11 @@ class Supervisor::Impl final {
   void GiveUp(TreeState& tree);
   void Finish(TreeState& tree);
 
+  absl::Status OpenScope(TreeState& tree, internal::ComingLeader* leader);
+  absl::Status StartSystemdClient();
+  void DropSystemdClient();
+  void OnSystemdEvent();
+
   absl::Status PrepareForDeath(TreeState& tree);
   absl::Status HandOver(TreeState& tree);
   absl::Status Guard(const TreeState& tree);
@@ -162,8 +188,10 @@ class Supervisor::Impl final {
   void TellPhase(TreeState& tree);
   void Unguard(TreeState& tree);
   void NoteGuard(TreeState& tree, const absl::Status& state);
-  bool IsGuardian(pid_t pid) const {
-    return guardian_.has_value() && guardian_->pid() == pid;
+  // Is it a child of ours that belongs to no tree?
+  bool IsHelper(pid_t pid) const {
+    return (guardian_.has_value() && guardian_->pid() == pid) ||
+           (systemd_.has_value() && systemd_->pid() == pid);
   }
 
   void WatchTree(TreeState& tree);
@@ -181,6 +209,8 @@ class Supervisor::Impl final {
   std::map<uint64_t, std::shared_ptr<TreeState>> trees_;
   // While there is, or was, a tree that needs one.
   std::optional<guardian::Guardian> guardian_;
+  // While there is, or was, a tree in a scope.
+  std::optional<systemd::Client> systemd_;
   // The last one, and how many have died in quick succession.
   absl::Duration guardian_started_;
   int guardian_deaths_ = 0;

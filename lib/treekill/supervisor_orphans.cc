@@ -36,7 +36,7 @@ void Supervisor::Impl::ReapAdopted() {
 // their pids, and must not be signalled any more.
 absl::StatusOr<bool> Supervisor::Impl::ReapChildren() {
   absl::StatusOr<kernel::Reaped> reaped = kernel::ReapOrphans([&](pid_t pid) {
-    if (IsGuardian(pid)) return true;
+    if (IsHelper(pid)) return true;
     for (const auto& [id, tree] : trees_) {
       if (tree->report.leader == pid && !tree->reaped) return true;
     }
@@ -60,7 +60,7 @@ bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
   if (children.ok()) {
     bool gone = true;
     for (pid_t pid : *children) {
-      if (foreign_children_.count(pid) > 0 || IsGuardian(pid)) continue;
+      if (foreign_children_.count(pid) > 0 || IsHelper(pid)) continue;
       gone = false;
       // A child of ours, and not reaped: the pid is its own. A dying member
       // does not mind; and one that lives in a cgroup which the command has

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "treekill/report.h"
+#include "treekill/scope.h"
 #include "treekill/teardown.h"
 
 namespace treekill {
@@ -27,6 +28,9 @@ struct TreeOptions {
   // 128, not beginning with '.' or '-'. Need not be unique.
   std::string name = {};
 
+  // Of the transient scope, with Containment::kScope.
+  ScopeOptions scope = ScopeOptions();
+
   // Ends the tree that long after its start. More than 0.
   absl::Duration timeout = absl::InfiniteDuration();
   // Takes the place of the first step's signal at a timeout; 0 does not.
@@ -36,8 +40,8 @@ struct TreeOptions {
   TeardownPolicy teardown = TeardownPolicy();
 
   // What is to become of the tree when this process is killed. In effect, see
-  // TreeReport::on_supervisor_death; kKillTree needs Containment::kCgroup and
-  // is less without.
+  // TreeReport::on_supervisor_death; kKillTree needs a cgroup and is less
+  // without.
   OnSupervisorDeath on_supervisor_death = OnSupervisorDeath::kKillTree;
   // Without, Spawn() fails when no guardian can be had. With, it goes on with
   // less: TreeReport::on_supervisor_death and guardian_error say so.

@@ -2,6 +2,11 @@
 
 namespace treekill {
 
+bool IsWeaker(Containment a, Containment b) {
+  constexpr int kStep = 10;
+  return static_cast<int>(a) / kStep < static_cast<int>(b) / kStep;
+}
+
 const char* ContainmentName(Containment containment) {
   switch (containment) {
     case Containment::kAuto:
@@ -12,6 +17,8 @@ const char* ContainmentName(Containment containment) {
       return "process-group";
     case Containment::kCgroup:
       return "cgroup";
+    case Containment::kScope:
+      return "scope";
   }
   return "unknown";
 }
@@ -19,7 +26,7 @@ const char* ContainmentName(Containment containment) {
 std::optional<Containment> ParseContainment(const std::string& name) {
   for (Containment containment :
        {Containment::kAuto, Containment::kProcess, Containment::kProcessGroup,
-        Containment::kCgroup}) {
+        Containment::kCgroup, Containment::kScope}) {
     if (name == ContainmentName(containment)) return containment;
   }
   return std::nullopt;

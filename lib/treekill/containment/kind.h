@@ -17,9 +17,14 @@ enum class Containment {
   kProcessGroup = 20,
   // A cgroup v2 of its own: everything.
   kCgroup = 50,
+  // The same, in a transient scope of systemd's that is its own.
+  kScope = 51,
 };
 
-// "auto", "process", "process-group", "cgroup".
+// Does `a` hold less firmly than `b`? A scope holds as firmly as a cgroup.
+bool IsWeaker(Containment a, Containment b);
+
+// "auto", "process", "process-group", "cgroup", "scope".
 const char* ContainmentName(Containment containment);
 
 // The inverse; nullopt for any other text.

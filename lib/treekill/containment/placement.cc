@@ -84,4 +84,21 @@ absl::StatusOr<Placement> FindPlacement() {
   return failure;
 }
 
+absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup) {
+  absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
+  if (!mounts.ok()) return mounts.status();
+  absl::Status failure = absl::FailedPreconditionError(absl::StrCat(
+      "the scope's cgroup ", cgroup, " is not to be seen through any mount"));
+  for (const kernel::CgroupMount& mount : mounts->v2) {
+    std::string directory = kernel::DirectoryOfCgroup(mount, cgroup);
+    if (directory.empty()) continue;
+    absl::StatusOr<kernel::Cgroup> scope = kernel::Cgroup::Open(directory);
+    if (scope.ok()) {
+      return Placement{*std::move(scope), PlacementRight::kDelegated};
+    }
+    failure = scope.status();
+  }
+  return failure;
+}
+
 }  // namespace treekill::containment

@@ -17,7 +17,7 @@ enum class PlacementRight {
   kNoManager,
   // systemd has delegated the cgroup, or one above it.
   kDelegated,
-  // systemd manages the cgroup and has not delegated it; it is writable.
+  // systemd manages the cgroup and has not delegated it.
   kUndelegated,
 };
 
@@ -31,6 +31,10 @@ struct Placement {
 // unified and hybrid machines, in a cgroup namespace or behind a bind mount.
 // An error says what is missing and what to do about it.
 absl::StatusOr<Placement> FindPlacement();
+
+// The cgroup of a scope that was made for us; `cgroup` is its path, as in
+// /proc/PID/cgroup.
+absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup);
 
 // Makes a leaf of that name; see leaf_name.h. `placement` must outlive the
 // hold. Fails unless the leaf can really be killed through cgroup.kill (Linux

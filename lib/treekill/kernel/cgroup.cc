@@ -254,6 +254,10 @@ absl::StatusOr<std::optional<std::string>> Cgroup::Attribute(
                      absl::StrCat("cannot read a mark of cgroup ", path_));
 }
 
+bool Cgroup::IsWritable() const {
+  return faccessat(fd(), ".", W_OK, AT_EACCESS) == 0;
+}
+
 absl::StatusOr<UniqueFd> Cgroup::OpenControl(const std::string& file,
                                              int flags) const {
   return OpenFile(fd(), file, flags, absl::StrCat(path_, "/", file));
@@ -334,6 +338,11 @@ absl::Status Cgroup::RemoveChild(const std::string& name) const {
 }
 
 uint64_t Cgroup::id() const { return InodeOf(fd()); }
+
+absl::Status MoveToCgroup(pid_t pid, int cgroup_fd, const std::string& shown) {
+  return WriteFile(cgroup_fd, "cgroup.procs", absl::StrCat(pid),
+                   absl::StrCat(shown, "/cgroup.procs"));
+}
 
 bool IsBusy(const absl::Status& status) {
   int error = StatusErrno(status);

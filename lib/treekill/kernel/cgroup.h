@@ -50,6 +50,9 @@ class Cgroup final {
     return Cgroup(std::move(directory), std::move(path));
   }
 
+  // May we make a cgroup below this one, as far as its mode tells?
+  bool IsWritable() const;
+
   // Opens a control file such as "cgroup.events".
   absl::StatusOr<UniqueFd> OpenControl(const std::string& file,
                                        int flags) const;
@@ -101,6 +104,10 @@ class Cgroup final {
   UniqueFd directory_;
   std::string path_;
 };
+
+// Moves a process to the cgroup behind `cgroup_fd`, called `shown`. Both, and
+// what is above them as far as that is the same, must be ours to write to.
+absl::Status MoveToCgroup(pid_t pid, int cgroup_fd, const std::string& shown);
 
 // Does `status` say that a member or a nested cgroup is still there (EBUSY,
 // ENOTEMPTY)?

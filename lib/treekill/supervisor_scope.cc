@@ -1,0 +1,175 @@
+// A tree's transient scope: systemd is asked for it with the parked leader as
+// its first process, and says when it is to be stopped.
+#include <sys/epoll.h>
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "treekill/containment/leaf_name.h"
+#include "treekill/kernel/error.h"
+#include "treekill/supervisor_impl.h"
+#include "treekill/systemd/property.h"
+#include "treekill/systemd/unit_name.h"
+
+namespace treekill {
+
+using internal::ComingLeader;
+using internal::TreeState;
+
+namespace {
+
+constexpr char kSuffix[] = ".scope";
+
+// systemd kills by itself what is not gone that long after it has asked us.
+absl::Duration StopTimeout(const TeardownPolicy& policy) {
+  absl::Duration timeout = policy.drain_timeout + absl::Seconds(5);
+  for (const TeardownStep& step : policy.steps) timeout += step.grace;
+  return timeout;
+}
+
+// As far as a unit's name takes it.
+std::string NameOfProgram(const std::string& program) {
+  constexpr size_t kLongest = 64;
+  std::string name = program.substr(program.rfind('/') + 1).substr(0, kLongest);
+  for (char& c : name) {
+    bool allowed = absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                   absl::StrContains("_.-", absl::string_view(&c, 1));
+    if (!allowed) c = '_';
+  }
+  return name;
+}
+
+absl::StatusOr<std::string> NameOf(const std::string& given,
+                                   const char* suffix) {
+  absl::StatusOr<std::string> name = systemd::UnitNameFromUser(given, suffix);
+  if (!name.ok() || absl::EndsWith(*name, suffix)) return name;
+  return absl::InvalidArgumentError(
+      absl::StrCat(*name, " is no name of a ", suffix + 1));
+}
+
+absl::StatusOr<std::string> UnitName(const TreeState& tree) {
+  const std::string& given = tree.options.scope.unit;
+  if (!given.empty()) return NameOf(given, kSuffix);
+  std::string name = tree.options.name.empty()
+                         ? NameOfProgram(tree.report.argv[0])
+                         : tree.options.name;
+  return absl::StrCat(containment::NewLeafName(name), kSuffix);
+}
+
+absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
+  const ScopeOptions& options = tree.options.scope;
+  std::string description = options.description.empty()
+                                ? absl::StrJoin(tree.report.argv, " ")
+                                : options.description;
+  std::vector<std::string> properties = {
+      absl::StrCat("Description=", description)};
+  if (!options.slice.empty()) {
+    absl::StatusOr<std::string> slice = NameOf(options.slice, ".slice");
+    if (!slice.ok()) return slice.status();
+    properties.push_back(absl::StrCat("Slice=", *slice));
+  }
+  properties.insert(properties.end(), options.properties.begin(),
+                    options.properties.end());
+  for (const std::string& property : properties) {
+    absl::Status valid = systemd::ParseProperty(property).status();
+    if (!valid.ok()) return valid;
+  }
+  return properties;
+}
+
+}  // namespace
+
+absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
+                                         ComingLeader* leader) {
+  absl::StatusOr<std::string> unit = UnitName(tree);
+  if (!unit.ok()) return unit.status();
+  absl::StatusOr<std::vector<std::string>> properties = Properties(tree);
+  if (!properties.ok()) return properties.status();
+  absl::StatusOr<std::unique_ptr<kernel::ParkedChild>> parked =
+      kernel::ParkedChild::Start(leader->plan.plan());
+  if (!parked.ok()) return parked.status();
+  absl::Status asks = StartSystemdClient();
+  if (!asks.ok()) return asks;
+  tree.report.unit = *std::move(unit);
+  absl::StatusOr<std::string> cgroup =
+      systemd_->StartScope({.manager = tree.options.scope.manager,
+                            .unit = tree.report.unit,
+                            .pid = (*parked)->pid(),
+                            .stop_timeout = StopTimeout(tree.options.teardown),
+                            .properties = *std::move(properties)});
+  if (!cgroup.ok()) {
+    // One that does not answer now would answer the next request.
+    DropSystemdClient();
+    return cgroup.status();
+  }
+  absl::StatusOr<containment::Placement> placement =
+      containment::PlaceInScope(*cgroup);
+  if (!placement.ok()) return placement.status();
+  tree.placement =
+      std::make_shared<const containment::Placement>(*std::move(placement));
+  leader->parked = *std::move(parked);
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::Impl::StartSystemdClient() {
+  if (systemd_.has_value()) return absl::OkStatus();
+  absl::StatusOr<systemd::Client> client = systemd::Client::Start();
+  if (!client.ok()) return client.status();
+  absl::Status watched =
+      loop_.Watch(client->fd(), EPOLLIN, internal::kSystemdKey);
+  if (watched.ok()) systemd_ = *std::move(client);
+  return watched;
+}
+
+void Supervisor::Impl::DropSystemdClient() {
+  if (!systemd_.has_value()) return;
+  loop_.Forget(systemd_->fd());
+  systemd_.reset();
+}
+
+void Supervisor::Impl::OnSystemdEvent() {
+  while (systemd_.has_value()) {
+    absl::StatusOr<std::optional<std::string>> stopped =
+        systemd_->NextStopped();
+    if (!stopped.ok()) {
+      // The trees are held by their cgroups, and do not need it.
+      DropSystemdClient();
+      return;
+    }
+    if (!stopped->has_value()) return;
+    std::vector<std::shared_ptr<TreeState>> trees;
+    for (const auto& [id, tree] : trees_) {
+      if (tree->report.unit == **stopped) trees.push_back(tree);
+    }
+    for (const std::shared_ptr<TreeState>& tree : trees) {
+      BeginTeardown(*tree, EndReason::kUnitStopped, /*first_signal=*/0);
+    }
+  }
+}
+
+// What Containment::kAuto takes when there is no scope to be had.
+absl::Status Supervisor::Impl::FallBack(TreeState& tree,
+                                        const absl::Status& why) {
+  tree.report.unit.clear();
+  tree.report.containment_error = why;
+  if (placement_ != nullptr && placement_->parent.IsWritable()) {
+    tree.placement = placement_;
+    tree.kind = Containment::kCgroup;
+    return absl::OkStatus();
+  }
+  tree.kind = Containment::kProcessGroup;
+  if (options_.require != Containment::kAuto &&
+      !IsWeaker(tree.kind, options_.require)) {
+    return absl::OkStatus();
+  }
+  return kernel::WithHint(
+      absl::Status(why.code(),
+                   absl::StrCat("no cgroup can be had: ", why.message())),
+      "log in so that systemd gives you a manager (loginctl enable-linger "
+      "gives one that stays), run as root, or choose --containment");
+}
+
+}  // namespace treekill

@@ -1,0 +1,156 @@
+#include "treekill/systemd/client.h"
+
+#include <fcntl.h>
+
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "treekill/kernel/channel.h"
+#include "treekill/kernel/child.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/pidfd.h"
+
+namespace treekill::systemd {
+namespace {
+
+constexpr char kVariable[] = "TREEKILL_SYSTEMD";
+
+// More than the helper gives systemd.
+constexpr absl::Duration kPatience = absl::Seconds(90);
+
+absl::StatusOr<std::string> FindProgram() {
+  const char* named = secure_getenv(kVariable);
+  if (named != nullptr && named[0] != '\0') return std::string(named);
+  std::vector<std::string> places = {TREEKILL_SYSTEMD_INSTALLED};
+#ifdef TREEKILL_SYSTEMD_BUILT
+  places.push_back(TREEKILL_SYSTEMD_BUILT);
+#endif
+  for (const std::string& place : places) {
+    if (access(place.c_str(), X_OK) == 0) return place;
+  }
+  return absl::UnavailableError(
+      absl::StrCat("the program treekill-systemd is not to be found in ",
+                   absl::StrJoin(places, " or "),
+                   "; install it, or name it by ", kVariable));
+}
+
+absl::StatusOr<kernel::Child> StartProgram(const std::string& program,
+                                           int channel) {
+  absl::StatusOr<kernel::UniqueFd> null =
+      kernel::OpenFile(AT_FDCWD, "/dev/null", O_RDWR, "/dev/null");
+  if (!null.ok()) return null.status();
+  kernel::FdMove fds[] = {{null->get(), STDIN_FILENO},
+                          {null->get(), STDOUT_FILENO},
+                          {null->get(), STDERR_FILENO},
+                          {channel, kChannelFd}};
+  const char* const paths[] = {program.c_str(), nullptr};
+  const char* const argv[] = {"treekill-systemd", nullptr};
+  kernel::ChildPlan plan{.new_session = true,
+                         .fds = fds,
+                         .fd_count = 4,
+                         .paths = paths,
+                         .argv = argv,
+                         .envp = environ};
+  absl::StatusOr<kernel::Child> child = kernel::Clone(plan, /*cgroup_fd=*/-1);
+  if (child.ok() && child->failure.stage != kernel::ChildStage::kNone) {
+    return absl::UnavailableError(
+        kernel::ErrnoStatus(child->failure.error, "exec",
+                            absl::StrCat("cannot start ", program))
+            .message());
+  }
+  return child;
+}
+
+absl::Status ErrorFrom(const Words& words) {
+  int code = 0;
+  if (words.size() != 3 || words[0] != kError ||
+      !absl::SimpleAtoi(words[1], &code)) {
+    return absl::InternalError("treekill-systemd talks nonsense");
+  }
+  return absl::Status(static_cast<absl::StatusCode>(code), words[2]);
+}
+
+}  // namespace
+
+absl::StatusOr<Client> Client::Start() {
+  absl::StatusOr<std::string> program = FindProgram();
+  if (!program.ok()) return program.status();
+  absl::StatusOr<kernel::Channel> channel = kernel::MakeChannel();
+  if (!channel.ok()) return channel.status();
+  absl::StatusOr<kernel::Child> child =
+      StartProgram(*program, channel->far.get());
+  if (!child.ok()) return child.status();
+  return Client(*std::move(child), std::move(channel->near));
+}
+
+Client& Client::operator=(Client&& other) noexcept {
+  if (this != &other) {
+    Dismiss();
+    process_ = std::move(other.process_);
+    channel_ = std::move(other.channel_);
+    stopped_ = std::move(other.stopped_);
+    owner_ = other.owner_;
+  }
+  return *this;
+}
+
+Client::~Client() { Dismiss(); }
+
+void Client::Dismiss() {
+  if (!process_.pidfd.valid() || owner_ != getpid()) return;
+  (void)kernel::SendSignal(process_.pidfd.get(), process_.pid, SIGKILL);
+  (void)kernel::ReapChild(process_.pidfd.get());
+  process_.pidfd.reset();
+}
+
+absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
+  bool for_ever = scope.stop_timeout == absl::InfiniteDuration();
+  uint64_t stop_timeout =
+      for_ever ? UINT64_MAX : absl::ToInt64Microseconds(scope.stop_timeout);
+  Words request = {kStartScope,
+                   kProtocolVersion,
+                   absl::StrCat(static_cast<int>(scope.manager)),
+                   scope.unit,
+                   absl::StrCat(scope.pid),
+                   absl::StrCat(stop_timeout)};
+  request.insert(request.end(), scope.properties.begin(),
+                 scope.properties.end());
+  // A helper that could not even begin has left its reason to be read.
+  (void)SendWords(channel_.get(), request);
+  while (true) {
+    absl::StatusOr<Words> words = ReceiveWords(channel_.get(), kPatience);
+    if (!words.ok()) {
+      return kernel::WithContext(words.status(),
+                                 "treekill-systemd does not answer");
+    }
+    if (words->empty()) {
+      return absl::UnavailableError("treekill-systemd has ended");
+    }
+    if (words->size() == 2 && (*words)[0] == kStopped) {
+      stopped_.push_back((*words)[1]);
+      continue;
+    }
+    if (words->size() == 3 && (*words)[0] == kScope) return (*words)[2];
+    return ErrorFrom(*words);
+  }
+}
+
+absl::StatusOr<std::optional<std::string>> Client::NextStopped() {
+  if (!stopped_.empty()) {
+    std::string unit = stopped_.back();
+    stopped_.pop_back();
+    return unit;
+  }
+  absl::StatusOr<Words> words =
+      ReceiveWords(channel_.get(), absl::ZeroDuration());
+  if (absl::IsDeadlineExceeded(words.status())) return std::nullopt;
+  if (!words.ok()) return words.status();
+  if (words->size() != 2) return absl::UnavailableError("it has ended");
+  return (*words)[1];
+}
+
+}  // namespace treekill::systemd

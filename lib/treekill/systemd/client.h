@@ -1,0 +1,72 @@
+// The library's side of treekill-systemd.
+#ifndef TREEKILL_SYSTEMD_CLIENT_H_
+#define TREEKILL_SYSTEMD_CLIENT_H_
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "treekill/kernel/clone.h"
+#include "treekill/kernel/fd.h"
+#include "treekill/systemd/manager.h"
+#include "treekill/systemd/protocol.h"
+
+namespace treekill::systemd {
+
+struct NewScope {
+  SystemdManager manager = SystemdManager::kAuto;
+  std::string unit;
+  // A child that has not executed anything yet.
+  pid_t pid = 0;
+  absl::Duration stop_timeout;
+  // NAME=VALUE.
+  std::vector<std::string> properties;
+};
+
+// A running helper. The destructor ends and reaps it; the scopes stay. After
+// fork(2) the copy in the child does nothing.
+class Client final {
+ public:
+  // Starts one: the program treekill-systemd, which TREEKILL_SYSTEMD in the
+  // environment names, else where it is installed or was built. It has a
+  // session of its own and /dev/null as its streams.
+  static absl::StatusOr<Client> Start();
+  Client(Client&&) noexcept = default;
+  Client& operator=(Client&& other) noexcept;
+  ~Client();
+
+  // Starts a scope and waits until it is up: the path of its cgroup, as in
+  // /proc/PID/cgroup. kUnavailable: nobody can be asked here; then, or when the
+  // helper does not answer, it is of no more use.
+  absl::StatusOr<std::string> StartScope(const NewScope& scope);
+
+  // The scope that is to be stopped, if there is one: systemd waits for its
+  // end. An error: the helper is gone.
+  absl::StatusOr<std::optional<std::string>> NextStopped();
+
+  // Readable when NextStopped() has something to say.
+  int fd() const { return channel_.get(); }
+  pid_t pid() const { return process_.pid; }
+
+ private:
+  Client(kernel::Child process, kernel::UniqueFd channel)
+      : process_(std::move(process)), channel_(std::move(channel)) {}
+  void Dismiss();
+
+  kernel::Child process_;
+  kernel::UniqueFd channel_;
+  // That came before the answer to a request.
+  std::vector<std::string> stopped_;
+  pid_t owner_ = getpid();
+};
+
+}  // namespace treekill::systemd
+
+#endif  // TREEKILL_SYSTEMD_CLIENT_H_

@@ -1,0 +1,108 @@
+#include "treekill/systemd/helper.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "treekill/kernel/syscalls.h"
+#include "treekill/systemd/libsystemd.h"
+#include "treekill/systemd/protocol.h"
+#include "treekill/systemd/scope.h"
+
+namespace treekill::systemd {
+namespace {
+
+// The words of a kStartScope before its properties.
+constexpr size_t kFixedWords = 6;
+
+Words ErrorWords(const absl::Status& status) {
+  return {kError, absl::StrCat(static_cast<int>(status.code())),
+          std::string(status.message())};
+}
+
+absl::StatusOr<ScopeRequest> ParseRequest(const Words& words) {
+  ScopeRequest request;
+  int manager = 0;
+  uint64_t stop_timeout = 0;
+  if (words.size() < kFixedWords || words[0] != kStartScope ||
+      words[1] != kProtocolVersion || !absl::SimpleAtoi(words[2], &manager) ||
+      !absl::SimpleAtoi(words[4], &request.pid) ||
+      !absl::SimpleAtoi(words[5], &stop_timeout)) {
+    return absl::FailedPreconditionError(
+        "treekill-systemd is of another version than treekill");
+  }
+  request.manager = static_cast<SystemdManager>(manager);
+  request.unit = words[3];
+  request.stop_timeout = stop_timeout == UINT64_MAX
+                             ? absl::InfiniteDuration()
+                             : absl::Microseconds(stop_timeout);
+  for (size_t i = kFixedWords; i < words.size(); ++i) {
+    absl::StatusOr<std::vector<Property>> parsed = ParseProperty(words[i]);
+    if (!parsed.ok()) return parsed.status();
+    for (Property& property : *parsed) {
+      request.properties.push_back(std::move(property));
+    }
+  }
+  return request;
+}
+
+Words Answer(ScopeKeeper* keeper, const Words& words) {
+  absl::StatusOr<ScopeRequest> request = ParseRequest(words);
+  if (!request.ok()) return ErrorWords(request.status());
+  absl::StatusOr<Scope> scope = keeper->Start(*request);
+  if (!scope.ok()) return ErrorWords(scope.status());
+  return {kScope, scope->unit, scope->cgroup};
+}
+
+void Serve(ScopeKeeper* keeper) {
+  while (true) {
+    // poll(2) passes over a descriptor of -1.
+    pollfd fds[] = {{kChannelFd, POLLIN, 0}, {keeper->fd(), POLLIN, 0}};
+    if (kernel::Poll(fds, std::size(fds), /*timeout_ms=*/-1) < 0) {
+      if (errno == EINTR) continue;
+      return;
+    }
+    if (fds[0].revents != 0) {
+      absl::StatusOr<Words> words =
+          ReceiveWords(kChannelFd, absl::ZeroDuration());
+      if (!words.ok() || words->empty()) return;
+      if (!SendWords(kChannelFd, Answer(keeper, *words)).ok()) return;
+    }
+    keeper->Dispatch([](const std::string& unit) {
+      (void)SendWords(kChannelFd, {kStopped, unit});
+    });
+  }
+}
+
+}  // namespace
+
+int HelperMain() {
+  int type = 0;
+  socklen_t size = sizeof(type);
+  if (getsockopt(kChannelFd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+      type != SOCK_SEQPACKET) {
+    fputs(
+        "treekill-systemd: it is started by treekill, and does nothing by "
+        "itself\n",
+        stderr);
+    return 125;
+  }
+  absl::StatusOr<const Libsystemd*> lib = LoadLibsystemd();
+  if (!lib.ok()) {
+    // It is the answer to whatever will be asked.
+    (void)SendWords(kChannelFd, ErrorWords(lib.status()));
+    return 125;
+  }
+  ScopeKeeper keeper(**lib);
+  Serve(&keeper);
+  return 0;
+}
+
+}  // namespace treekill::systemd

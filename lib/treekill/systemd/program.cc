@@ -1,0 +1,3 @@
+#include "treekill/systemd/helper.h"
+
+int main() { return treekill::systemd::HelperMain(); }

@@ -1,0 +1,43 @@
+// What treekill and its helper treekill-systemd say to each other, over a
+// channel: messages of texts. Requests are answered in turn; kStopped comes
+// when it happens.
+#ifndef TREEKILL_SYSTEMD_PROTOCOL_H_
+#define TREEKILL_SYSTEMD_PROTOCOL_H_
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace treekill::systemd {
+
+// The helper may be of another version: this changes with every change below.
+constexpr char kProtocolVersion[] = "1";
+
+// Where the helper finds its end.
+constexpr int kChannelFd = 3;
+
+using Words = std::vector<std::string>;
+
+// VERSION, MANAGER (of SystemdManager), UNIT, PID, STOP-TIMEOUT in
+// microseconds, and NAME=VALUE for each property. Answered by kScope UNIT
+// CGROUP or kError CODE TEXT.
+constexpr char kStartScope[] = "start-scope";
+constexpr char kScope[] = "scope";
+constexpr char kError[] = "error";
+// UNIT is to be stopped: systemd waits for us to do it.
+constexpr char kStopped[] = "stopped";
+
+absl::Status SendWords(int channel, const Words& words);
+
+// Waits for at most `patience`. Empty when the other end is closed;
+// kDeadlineExceeded when nothing has come.
+absl::StatusOr<Words> ReceiveWords(int channel, absl::Duration patience);
+
+}  // namespace treekill::systemd
+
+#endif  // TREEKILL_SYSTEMD_PROTOCOL_H_

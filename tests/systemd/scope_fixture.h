@@ -1,0 +1,73 @@
+// treekill as root and users find it on a machine that systemd runs.
+#ifndef TREEKILL_TESTS_SYSTEMD_SCOPE_FIXTURE_H_
+#define TREEKILL_TESTS_SYSTEMD_SCOPE_FIXTURE_H_
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "tests/systemd/fixture.h"
+
+namespace treekill::rig {
+
+// With both managers, each on its own.
+enum class Who { kRoot, kUser };
+
+class ScopeTest : public SystemdTest {
+ protected:
+  void SetUp() override {
+    SystemdTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    treekill_ = ForEveryone(TreekillPath());
+    std::string helper = TREEKILL_BUILD_DIR "/treekill-systemd";
+    setenv("TREEKILL_SYSTEMD", ForEveryone(helper).c_str(), 1);
+  }
+
+  // Nothing of treekill's is left: no scope that systemd knows, no cgroup.
+  void TearDown() override {
+    SystemdTest::TearDown();
+    EXPECT_TRUE(Eventually([] { return Cgroups().empty(); }))
+        << testing::PrintToString(Cgroups());
+    if (IsSkipped()) return;
+    EXPECT_EQ(Systemctl({"list-units", "--all", "--no-legend", "treekill-*"}),
+              "");
+    EXPECT_EQ(Systemctl({"--failed", "--no-legend"}), "");
+  }
+
+  Arguments Treekill(Arguments arguments) const {
+    arguments.insert(arguments.begin(), {treekill_, "run"});
+    return arguments;
+  }
+  Outcome RunAs(Who who, Arguments argv) const {
+    return who == Who::kRoot ? Run(std::move(argv))
+                             : RunInSession(kTester, std::move(argv));
+  }
+
+  std::string Systemctl(Arguments arguments) const {
+    arguments.insert(arguments.begin(), {"systemctl", "--no-pager"});
+    return Run(std::move(arguments)).output;
+  }
+
+  // Every cgroup of treekill's.
+  static std::vector<std::string> Cgroups() {
+    namespace fs = std::filesystem;
+    std::vector<std::string> found;
+    std::error_code error;
+    for (fs::recursive_directory_iterator at("/sys/fs/cgroup", error), end;
+         at != end; at.increment(error)) {
+      std::string name = at->path().filename();
+      if (absl::StartsWith(name, "treekill-")) found.push_back(at->path());
+      if (error) break;
+    }
+    return found;
+  }
+
+ private:
+  std::string treekill_;
+};
+
+}  // namespace treekill::rig
+
+#endif  // TREEKILL_TESTS_SYSTEMD_SCOPE_FIXTURE_H_

@@ -1,0 +1,239 @@
+// A run in a transient scope of systemd's.
+#include <csignal>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "tests/systemd/scope_fixture.h"
+
+namespace treekill::rig {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class ForBoth : public ScopeTest, public testing::WithParamInterface<Who> {};
+
+INSTANTIATE_TEST_SUITE_P(Scope, ForBoth,
+                         testing::Values(Who::kRoot, Who::kUser),
+                         [](const auto& info) {
+                           return info.param == Who::kRoot ? "Root" : "User";
+                         });
+
+TEST_P(ForBoth, AllAreInOneScopeAndNothingIsLeft) {
+  const char* script =
+      "setsid sleep 1000 & (sleep 1000 &); sleep 0.3; grep 0:: "
+      "/proc/self/cgroup; systemd-cgls --no-pager";
+  Outcome outcome =
+      RunAs(GetParam(), Treekill({"--name=nightly", "--", "sh", "-c", script}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.errors, IsEmpty());
+  std::string manager = GetParam() == Who::kRoot
+                            ? "0::/system.slice/"
+                            : absl::StrCat("0::", kTester.manager(), "/");
+  EXPECT_THAT(outcome.output,
+              AllOf(HasSubstr(manager), HasSubstr("/treekill-nightly-")));
+  std::vector<std::string> shown =
+      absl::StrSplit(outcome.output, "treekill-nightly-");
+  // Those that have left their parents and session are below it as well.
+  EXPECT_THAT(shown.back(),
+              AllOf(HasSubstr("sleep 1000"), HasSubstr("systemd-cgls")));
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_P(ForBoth, TheScopeIsWhatWasAskedFor) {
+  bool user = GetParam() == Who::kUser;
+  std::string show = absl::StrCat(
+      "systemctl ", user ? "--user " : "",
+      "show mine.scope -p Description -p Slice -p ActiveState -p Delegate");
+  Outcome outcome = RunAs(
+      GetParam(),
+      Treekill({"--unit=mine", "--slice=some-thing", "--description=some text",
+                "--collect", user ? "--user" : "--system", "sh", "-c", show}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("Description=some text\n"),
+                                    HasSubstr("Slice=some-thing.slice\n"),
+                                    HasSubstr("ActiveState=active\n"),
+                                    HasSubstr("Delegate=yes\n")));
+}
+
+TEST_P(ForBoth, PropertiesAreAsForSystemdRun) {
+  bool user = GetParam() == Who::kUser;
+  std::string show =
+      absl::StrCat("systemctl ", user ? "--user " : "", "show mine.scope");
+  Outcome outcome = RunAs(
+      GetParam(),
+      Treekill({"--unit=mine", "-p", "MemoryMax=100M", "-p", "TasksMax=50",
+                "-p", "CPUQuota=150%", "-p", "AllowedCPUs=0-1", "-p",
+                "TimeoutStopSec=7min", "--property=IODeviceWeight=/dev 200",
+                "-p", "IPAddressDeny=10.0.0.0/8", "sh", "-c", show}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  for (const char* line :
+       {"MemoryMax=104857600", "TasksMax=50", "CPUQuotaPerSecUSec=1.5",
+        "AllowedCPUs=0-1", "TimeoutStopUSec=7min", "IODeviceWeight=/dev 200",
+        "IPAddressDeny=10.0.0.0/8"}) {
+    EXPECT_THAT(outcome.output, HasSubstr(absl::StrCat("\n", line)));
+  }
+}
+
+TEST_P(ForBoth, AUnitsNameIsFreeAgainAtTheEnd) {
+  for (int i = 0; i < 10; ++i) {
+    Outcome outcome = RunAs(GetParam(), Treekill({"--unit=again", "true"}));
+    ASSERT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  }
+}
+
+TEST_P(ForBoth, SystemctlStopEndsItWithItsOwnGrace) {
+  bool user = GetParam() == Who::kUser;
+  std::string script = absl::StrCat(
+      "trap 'echo asked; exit 3' TERM; setsid sleep 1000 & systemctl ",
+      user ? "--user " : "", "stop --no-block mine.scope; wait; wait");
+  Outcome outcome = RunAs(
+      GetParam(), Treekill({"-v", "--unit=mine", "--", "sh", "-c", script}));
+  EXPECT_EQ(outcome.exit_code(), 3) << outcome.errors;
+  EXPECT_EQ(outcome.output, "asked\n");
+  EXPECT_THAT(outcome.errors, AllOf(HasSubstr("ended by unit-stop"),
+                                    HasSubstr("nothing is left")));
+}
+
+TEST_P(ForBoth, WhatCannotBeIsSaidInOneLine) {
+  struct Case {
+    std::vector<std::string> options;
+    std::string says;
+  };
+  for (const Case& bad : std::vector<Case>{
+           {{"--unit=a b"}, "treekill: "},
+           {{"--unit=x.service"}, "treekill: x.service is no name of a scope"},
+           {{"--slice=no/slice"}, "treekill: "},
+           {{"-p", "MemoryMax=lots"}, "MemoryMax"},
+           {{"-p", "MemroyMax=1G"}, "MemroyMax"},
+           {{"-p", "ExecStart=/bin/true"}, "ExecStart"},
+           {{"-p", "nonsense"}, "nonsense"},
+           {{"--unit="}, "treekill: invalid --unit ''"},
+           {{"--unit=x", "--containment=process"}, "are for a scope"}}) {
+    std::vector<std::string> argv = bad.options;
+    argv.insert(argv.end(), {"--", "echo", "has run"});
+    Outcome outcome = RunAs(GetParam(), Treekill(argv));
+    EXPECT_EQ(outcome.exit_code(), 125) << bad.options[0];
+    EXPECT_THAT(outcome.errors, HasSubstr(bad.says));
+    EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'), 1)
+        << outcome.errors;
+    EXPECT_THAT(outcome.output, IsEmpty());
+  }
+}
+
+TEST_P(ForBoth, ACommandThatIsNotThere) {
+  Outcome outcome = RunAs(GetParam(), Treekill({"/no/such/program"}));
+  EXPECT_EQ(outcome.exit_code(), 127);
+  EXPECT_THAT(outcome.errors, HasSubstr("cannot run /no/such/program"));
+}
+
+TEST_P(ForBoth, InADelegatedScopeNobodyIsAsked) {
+  Arguments argv = {"systemd-run", "--scope", "-q", "-p", "Delegate=yes"};
+  if (GetParam() == Who::kUser) argv.push_back("--user");
+  // Where there is nobody to be asked.
+  argv.insert(argv.end(), {"env", "DBUS_SESSION_BUS_ADDRESS=unix:path=/none",
+                           "TREEKILL_SYSTEMD=/none"});
+  Arguments run = Treekill({"-v", "--require=cgroup", "true"});
+  argv.insert(argv.end(), run.begin(), run.end());
+  Outcome outcome = RunAs(GetParam(), argv);
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.errors, AllOf(HasSubstr("containment cgroup"),
+                                    HasSubstr("systemd has delegated")));
+}
+
+using OneAfterAnother = ScopeTest;
+
+TEST_F(OneAfterAnother, TwoHundredScopes) {
+  Arguments argv =
+      Treekill({"sh", "-c", "grep -q /treekill-.*scope /proc/self/cgroup"});
+  for (int i = 0; i < 200; ++i) {
+    Outcome outcome = Run(argv);
+    ASSERT_EQ(outcome.exit_code(), 0) << i << ": " << outcome.errors;
+    ASSERT_THAT(outcome.errors, IsEmpty());
+  }
+}
+
+TEST_F(OneAfterAnother, TwentyAtOnce) {
+  std::vector<std::unique_ptr<Program>> runs;
+  for (int i = 0; i < 20; ++i) {
+    runs.push_back(std::make_unique<Program>(
+        Treekill({"sh", "-c", "setsid sleep 1000 & sleep 0.2"}),
+        environment()));
+  }
+  for (const auto& run : runs) {
+    Outcome outcome = run->Wait();
+    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    EXPECT_THAT(outcome.errors, IsEmpty());
+  }
+}
+
+using NoManager = ScopeTest;
+
+// As in a cron job of a user who never logs in.
+TEST_F(NoManager, TheNextContainmentIsTakenAndNamed) {
+  Outcome outcome = RunWithoutSession(
+      kTester2, Treekill({"-v", "sh", "-c", "setsid sleep 1000 & sleep 0.1"}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.errors,
+              AllOf(HasSubstr("held by a process-group, not by a scope"),
+                    HasSubstr("/run/user/4322/bus")));
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(NoManager, OrRefused) {
+  Outcome outcome = RunWithoutSession(
+      kTester2, Treekill({"--require=cgroup", "echo", "has run"}));
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.output, IsEmpty());
+  EXPECT_THAT(outcome.errors, AllOf(HasSubstr("no cgroup can be had"),
+                                    HasSubstr("enable-linger")));
+}
+
+TEST_F(NoManager, RootHasItsOwnCgroup) {
+  setenv("TREEKILL_SYSTEMD", "/none", 1);
+  Outcome outcome = Run(Treekill({"--require=cgroup", "true"}));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors,
+              HasSubstr("held by a plain cgroup, not by a scope"));
+}
+
+TEST_F(NoManager, AUserMayNotAskTheSystems) {
+  Outcome outcome = RunInSession(kTester, Treekill({"--system", "true"}));
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr("systemd does not start"));
+}
+
+using InTheMiddle = ScopeTest;
+
+TEST_F(InTheMiddle, TheManagerIsReloadedAndReexecuted) {
+  const char* script =
+      "setsid sleep 1000 & systemctl daemon-reload && systemctl daemon-reexec "
+      "&& sleep 0.2";
+  Outcome outcome = Run(Treekill({"-v", "--", "sh", "-c", script}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.errors, HasSubstr("nothing is left"));
+}
+
+TEST_F(InTheMiddle, TheBusDies) {
+  const char* script =
+      "setsid sleep 1000 & kill -9 $(systemctl show -P MainPID dbus.service); "
+      "sleep 0.3";
+  Outcome outcome = Run(Treekill({"-v", "--", "sh", "-c", script}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.errors, HasSubstr("nothing is left"));
+  Run({"systemctl", "reset-failed"});
+}
+
+TEST_F(InTheMiddle, TreekillIsKilled) {
+  Program run(Treekill({"sh", "-c", "setsid sleep 1000 & sleep 1000"}),
+              environment());
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() >= 5; }));
+  run.Signal(SIGKILL);
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+}
+
+}  // namespace
+}  // namespace treekill::rig
