@@ -21,6 +21,10 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+std::string ToUtf8(const std::string& text) {
+  return Json::parse(Dump(text)).get<std::string>();
+}
+
 Json MembersToJson(const std::vector<Member>& members) {
   Json json = Json::array();
   for (const Member& member : members) json.push_back(MemberToJson(member));

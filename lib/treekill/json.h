@@ -16,6 +16,8 @@ constexpr int kSchemaVersion = 1;
 
 // In one line; bytes that are not UTF-8 are replaced.
 std::string Dump(const Json& json);
+// `text` with the bytes that are not UTF-8 replaced.
+std::string ToUtf8(const std::string& text);
 Json MembersToJson(const std::vector<Member>& members);
 // The message; null when there is no error.
 Json ErrorToJson(const absl::Status& error);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "treekill/containment/leaf_name.h"
+#include "treekill/json.h"
 #include "treekill/kernel/error.h"
 #include "treekill/supervisor_impl.h"
 #include "treekill/systemd/property.h"
@@ -59,13 +60,24 @@ absl::StatusOr<std::string> UnitName(const TreeState& tree) {
   return absl::StrCat(containment::NewLeafName(name), kSuffix);
 }
 
+// In one line, and UTF-8, as D-Bus has no other texts. What was given for it is
+// left as long as it is.
+std::string Description(const TreeState& tree) {
+  constexpr size_t kLongest = 256;
+  std::string text = tree.options.scope.description;
+  if (text.empty()) {
+    text = absl::StrJoin(tree.report.argv, " ").substr(0, kLongest);
+  }
+  for (char& c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) c = ' ';
+  }
+  return internal::ToUtf8(text);
+}
+
 absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
   const ScopeOptions& options = tree.options.scope;
-  std::string description = options.description.empty()
-                                ? absl::StrJoin(tree.report.argv, " ")
-                                : options.description;
   std::vector<std::string> properties = {
-      absl::StrCat("Description=", description)};
+      absl::StrCat("Description=", Description(tree))};
   if (!options.slice.empty()) {
     absl::StatusOr<std::string> slice = NameOf(options.slice, ".slice");
     if (!slice.ok()) return slice.status();

@@ -124,6 +124,27 @@ TEST_P(ForBoth, WhatCannotBeIsSaidInOneLine) {
   }
 }
 
+// D-Bus takes UTF-8 only, and messages of a certain size.
+TEST_P(ForBoth, AnyCommandLineHasADescription) {
+  for (const std::string& odd :
+       {std::string("\xff\xfe"), std::string("two\nlines\033[31m"),
+        std::string(100 * 1000, 'x')}) {
+    Outcome outcome = RunAs(
+        GetParam(), Treekill({"--require=scope", "--unit=odd", "true", odd}));
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_THAT(outcome.errors, IsEmpty());
+  }
+}
+
+TEST_P(ForBoth, TooManyPropertiesAreRefused) {
+  Outcome outcome =
+      RunAs(GetParam(), Treekill({"--description", std::string(100 * 1000, 'x'),
+                                  "echo", "has run"}));
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.output, IsEmpty());
+  EXPECT_THAT(outcome.errors, HasSubstr("too long"));
+}
+
 TEST_P(ForBoth, ACommandThatIsNotThere) {
   Outcome outcome = RunAs(GetParam(), Treekill({"/no/such/program"}));
   EXPECT_EQ(outcome.exit_code(), 127);
@@ -167,6 +188,27 @@ TEST_F(OneAfterAnother, TwentyAtOnce) {
     Outcome outcome = run->Wait();
     EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
     EXPECT_THAT(outcome.errors, IsEmpty());
+  }
+}
+
+using Migrated = ScopeTest;
+
+// pam_systemd moves them to a session's scope.
+TEST_F(Migrated, WhatSuAndSudoHaveStartedIsFoundAndEnded) {
+  constexpr char kScript[] =
+      "grep 0:: /proc/self/cgroup; setsid sleep 1000 & sleep 0.2";
+  for (const Arguments& command :
+       {Arguments{"su", "-", "tester", "-c", kScript},
+        Arguments{"sudo", "-i", "-u", "tester", "sh", "-c", kScript}}) {
+    Arguments run = {"-v", "--"};
+    run.insert(run.end(), command.begin(), command.end());
+    Outcome outcome = Run(Treekill(run));
+    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    EXPECT_THAT(outcome.output, HasSubstr("/session-"));
+    EXPECT_THAT(outcome.errors, AllOf(HasSubstr("1 had left the cgroup"),
+                                      HasSubstr("nothing is left")));
+    Outcome left = Run({"ps", "--no-headers", "-o", "args", "-C", "sleep"});
+    EXPECT_THAT(left.output, Not(HasSubstr("sleep 1000")));
   }
 }
 

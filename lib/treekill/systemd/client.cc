@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -119,8 +120,9 @@ absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
                    absl::StrCat(stop_timeout)};
   request.insert(request.end(), scope.properties.begin(),
                  scope.properties.end());
-  // A helper that could not even begin has left its reason to be read.
-  (void)SendWords(channel_.get(), request);
+  absl::Status sent = SendWords(channel_.get(), request);
+  // One that could not even begin has left its reason to be read.
+  if (!sent.ok() && kernel::StatusErrno(sent) != EPIPE) return sent;
   while (true) {
     absl::StatusOr<Words> words = ReceiveWords(channel_.get(), kPatience);
     if (!words.ok()) {
