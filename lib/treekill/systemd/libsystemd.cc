@@ -31,8 +31,8 @@ constexpr ElfNote MakeNote(std::index_sequence<I...>) {
   return {4, sizeof(kDlopenNote), 0x407c0c0a, "FDO", {kDlopenNote[I]...}};
 }
 
-__attribute__((used, retain, section(".note.dlopen"))) const ElfNote kNote =
-    MakeNote(std::make_index_sequence<sizeof(kDlopenNote)>());
+__attribute__((used, retain, aligned(4), section(".note.dlopen")))
+const ElfNote kNote = MakeNote(std::make_index_sequence<sizeof(kDlopenNote)>());
 
 }  // namespace
 
