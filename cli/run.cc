@@ -154,15 +154,14 @@ class Run final {
   void NoteContainment() {
     const TreeReport& report = tree_.report();
     if (report.containment_error.ok()) return;
-    bool grouped = report.containment == Containment::kProcessGroup;
+    bool weak = IsWeaker(report.containment, Containment::kCgroup);
     Message(absl::StrCat(
-        "held by ", grouped ? "a " : "a plain ",
+        "held by ", weak ? "the " : "a plain ",
         ContainmentName(report.containment),
         ", not by a scope: ", report.containment_error.message(),
-        grouped ? "; what leaves the group is killed when it comes back as an "
-                  "orphan. --require=cgroup refuses to start so"
-                : ""));
-    if (grouped) tree_options_.new_process_group = true;
+        weak ? "; what leaves it is killed when it comes back as an orphan. "
+               "--require=cgroup refuses to start so"
+             : ""));
   }
 
   absl::Status WatchLifelines() {

@@ -107,6 +107,8 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
     return spawned;
   }
   trees_.emplace(tree->id, tree);
+  // What has come beside an answer makes no descriptor readable.
+  if (systemd_.has_value()) OnSystemdEvent();
   return tree;
 }
 
@@ -132,18 +134,11 @@ absl::Status Supervisor::Impl::StartTree(TreeState& tree,
   tree.report.leaf = tree.hold->path();
   ready = HandOver(tree);
   if (ready.ok()) ready = StartLeader(tree, command, &leader);
-  if (!ready.ok()) Abandon(tree);
+  if (!ready.ok()) {
+    leader.parked.reset();
+    Abandon(tree);
+  }
   return ready;
-}
-
-absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
-                                         internal::ComingLeader* leader) {
-  tree.kind = containment_;
-  if (tree.kind == Containment::kCgroup) tree.placement = placement_;
-  if (tree.kind != Containment::kScope) return absl::OkStatus();
-  absl::Status opened = OpenScope(tree, leader);
-  if (opened.ok() || options_.containment != Containment::kAuto) return opened;
-  return FallBack(tree, opened);
 }
 
 absl::StatusOr<kernel::Child> Supervisor::Impl::BringToLife(

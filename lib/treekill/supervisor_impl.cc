@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "treekill/systemd/delegation.h"
 
 namespace treekill {
 
@@ -52,8 +53,13 @@ absl::Status Supervisor::Impl::Place() {
   absl::StatusOr<containment::Placement> placement =
       containment::FindPlacement();
   if (!placement.ok()) return placement.status();
-  // The single-writer rule: what systemd has not delegated is its own.
-  if (choose && placement->right == containment::PlacementRight::kUndelegated) {
+  // The single-writer rule: what systemd has not delegated is its own. But a
+  // service must not leave processes in a scope when it is killed as a whole.
+  bool foreign =
+      placement->right == containment::PlacementRight::kUndelegated &&
+      !(placement->parent.IsWritable() &&
+        systemd::IsInService(placement->parent.path()));
+  if (choose && (foreign || options_.require == Containment::kScope)) {
     containment_ = Containment::kScope;
   }
   placement_ =

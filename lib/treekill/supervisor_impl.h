@@ -148,6 +148,7 @@ class Supervisor::Impl final {
   absl::Status FillReserve();
   absl::Status StartTree(TreeState& tree, const Command& command);
   absl::Status PlaceTree(TreeState& tree, internal::ComingLeader* leader);
+  bool MayFallBack(const absl::Status& why) const;
   absl::Status FallBack(TreeState& tree, const absl::Status& why);
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
       const TreeState& tree) const;

@@ -94,6 +94,16 @@ absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
 
 }  // namespace
 
+absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
+                                         ComingLeader* leader) {
+  tree.kind = containment_;
+  if (tree.kind == Containment::kCgroup) tree.placement = placement_;
+  if (tree.kind != Containment::kScope) return absl::OkStatus();
+  absl::Status opened = OpenScope(tree, leader);
+  if (opened.ok() || !MayFallBack(opened)) return opened;
+  return FallBack(tree, opened);
+}
+
 absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
                                          ComingLeader* leader) {
   absl::StatusOr<std::string> unit = UnitName(tree);
@@ -114,7 +124,10 @@ absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
                             .properties = *std::move(properties)});
   if (!cgroup.ok()) {
     // One that does not answer now would answer the next request.
-    DropSystemdClient();
+    if (!absl::IsFailedPrecondition(cgroup.status()) &&
+        !absl::IsPermissionDenied(cgroup.status())) {
+      DropSystemdClient();
+    }
     return cgroup.status();
   }
   absl::StatusOr<containment::Placement> placement =
@@ -162,6 +175,14 @@ void Supervisor::Impl::OnSystemdEvent() {
   }
 }
 
+// Is it that systemd cannot be asked, or does not want to? What this process
+// lacks, or was told wrongly, is no reason to do with less.
+bool Supervisor::Impl::MayFallBack(const absl::Status& why) const {
+  return options_.containment == Containment::kAuto &&
+         options_.require != Containment::kScope &&
+         !absl::IsInvalidArgument(why) && kernel::StatusErrno(why) == 0;
+}
+
 // What Containment::kAuto takes when there is no scope to be had.
 absl::Status Supervisor::Impl::FallBack(TreeState& tree,
                                         const absl::Status& why) {
@@ -172,7 +193,9 @@ absl::Status Supervisor::Impl::FallBack(TreeState& tree,
     tree.kind = Containment::kCgroup;
     return absl::OkStatus();
   }
-  tree.kind = Containment::kProcessGroup;
+  // A group of its own would not be in the foreground of the terminal.
+  tree.kind = tree.options.new_process_group ? Containment::kProcessGroup
+                                             : Containment::kProcess;
   if (options_.require != Containment::kAuto &&
       !IsWeaker(tree.kind, options_.require)) {
     return absl::OkStatus();

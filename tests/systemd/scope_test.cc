@@ -3,7 +3,9 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "tests/systemd/scope_fixture.h"
 
 namespace treekill::rig {
@@ -220,7 +222,7 @@ TEST_F(NoManager, TheNextContainmentIsTakenAndNamed) {
       kTester2, Treekill({"-v", "sh", "-c", "setsid sleep 1000 & sleep 0.1"}));
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_THAT(outcome.errors,
-              AllOf(HasSubstr("held by a process-group, not by a scope"),
+              AllOf(HasSubstr("held by the process-group, not by a scope"),
                     HasSubstr("/run/user/4322/bus")));
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
 }
@@ -248,6 +250,38 @@ TEST_F(NoManager, AUserMayNotAskTheSystems) {
   EXPECT_THAT(outcome.errors, HasSubstr("systemd does not start"));
 }
 
+TEST_F(NoManager, InATerminalTheCommandCanRead) {
+  Outcome outcome = RunWithoutSession(
+      kTester2,
+      {"sh", "-c",
+       absl::StrCat("(sleep 0.3; echo hello; sleep 1) | script -qec '",
+                    absl::StrJoin(Treekill({"head", "-1"}), " "),
+                    "' /dev/null")});
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.output, HasSubstr("held by the process, not by a scope"));
+  EXPECT_THAT(outcome.output, HasSubstr("hello"));
+}
+
+// The service's end is the end of all that it has started.
+TEST_F(NoManager, AServiceKeepsItsProcesses) {
+  Arguments start = {"systemd-run", "-q", "--unit=svc",
+                     absl::StrCat("--setenv=", kCookieVariable, "=", cookie())};
+  for (const std::string& word :
+       Treekill({"sh", "-c", "setsid sleep 1000 & sleep 1000"})) {
+    start.push_back(word);
+  }
+  ASSERT_EQ(Run(start).exit_code(), 0);
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() >= 4; }));
+  Run({"systemctl", "kill", "-s", "KILL", "svc.service"});
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+  Run({"systemctl", "reset-failed"});
+}
+
+TEST_F(NoManager, AScopeThatIsRequiredIsAskedFor) {
+  setenv("TREEKILL_SYSTEMD", "/none", 1);
+  EXPECT_EQ(Run(Treekill({"--require=scope", "true"})).exit_code(), 125);
+}
+
 using InTheMiddle = ScopeTest;
 
 TEST_F(InTheMiddle, TheManagerIsReloadedAndReexecuted) {
@@ -267,6 +301,17 @@ TEST_F(InTheMiddle, TheBusDies) {
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_THAT(outcome.errors, HasSubstr("nothing is left"));
   Run({"systemctl", "reset-failed"});
+}
+
+TEST_F(InTheMiddle, TreekillIsKilledAtItsStart) {
+  for (int i = 0; i < 40; ++i) {
+    Program run(Treekill({"-k1", "sh", "-c", "setsid sleep 1000 & sleep 1000"}),
+                environment());
+    absl::SleepFor(absl::Milliseconds(i));
+    run.Signal(SIGKILL);
+  }
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+  EXPECT_TRUE(Eventually([] { return Cgroups().empty(); }, absl::Minutes(1)));
 }
 
 TEST_F(InTheMiddle, TreekillIsKilled) {

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <utility>
 
+#include "treekill/kernel/channel.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/syscalls.h"
@@ -28,13 +29,13 @@ absl::StatusOr<Ends> MakePipe() {
 
 absl::StatusOr<std::unique_ptr<ParkedChild>> ParkedChild::Start(
     const ChildPlan& plan) {
-  absl::StatusOr<Ends> release = MakePipe();
+  absl::StatusOr<Channel> release = MakeChannel();
   if (!release.ok()) return release.status();
   absl::StatusOr<Ends> running = MakePipe();
   if (!running.ok()) return running.status();
   std::unique_ptr<ParkedChild> parked(new ParkedChild);
   parked->memory_.plan = plan;
-  parked->memory_.plan.park_fd = release->read.get();
+  parked->memory_.plan.park_fd = release->far.get();
   parked->memory_.plan.park_ms = -1;
   parked->memory_.plan.park_name = "treekill-parked";
   parked->memory_.plan.park_bound = true;
@@ -42,7 +43,7 @@ absl::StatusOr<std::unique_ptr<ParkedChild>> ParkedChild::Start(
   absl::StatusOr<Child> child = CloneParked(&parked->memory_);
   if (!child.ok()) return child.status();
   parked->child_ = *std::move(child);
-  parked->release_ = std::move(release->write);
+  parked->release_ = std::move(release->near);
   parked->running_ = std::move(running->read);
   return parked;
 }
@@ -54,9 +55,9 @@ ParkedChild::~ParkedChild() {
 }
 
 absl::StatusOr<Child> ParkedChild::Release() {
-  if (Write(release_.get(), "", 1) < 0) {
-    return ErrnoStatus(errno, "write", "cannot release the command");
-  }
+  absl::Status sent = Send(release_.get(), "", 1, {}, absl::ZeroDuration());
+  // One that was killed reads no more, and is handed over all the same.
+  if (!sent.ok() && StatusErrno(sent) != EPIPE) return sent;
   char nothing;
   if (Read(running_.get(), &nothing, 1) < 0) {
     return ErrnoStatus(errno, "read", "cannot wait for the command to start");

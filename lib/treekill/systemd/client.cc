@@ -21,7 +21,7 @@ namespace {
 constexpr char kVariable[] = "TREEKILL_SYSTEMD";
 
 // More than the helper gives systemd.
-constexpr absl::Duration kPatience = absl::Seconds(90);
+constexpr absl::Duration kPatience = absl::Seconds(25);
 
 absl::StatusOr<std::string> FindProgram() {
   const char* named = secure_getenv(kVariable);

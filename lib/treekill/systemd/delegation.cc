@@ -19,4 +19,11 @@ bool IsDelegated(const std::string& cgroup_directory,
   return false;
 }
 
+bool IsInService(const std::string& cgroup_directory) {
+  size_t service = cgroup_directory.rfind(".service");
+  size_t scope = cgroup_directory.rfind(".scope");
+  return service != std::string::npos &&
+         (scope == std::string::npos || scope < service);
+}
+
 }  // namespace treekill::systemd

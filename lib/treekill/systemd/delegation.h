@@ -17,6 +17,10 @@ bool IsRunning();
 bool IsDelegated(const std::string& cgroup_directory,
                  const std::string& mount_point);
 
+// Is the innermost unit that `cgroup_directory` belongs to a service? Their
+// cgroups are called as they are.
+bool IsInService(const std::string& cgroup_directory);
+
 }  // namespace treekill::systemd
 
 #endif  // TREEKILL_SYSTEMD_DELEGATION_H_

@@ -73,7 +73,12 @@ void Serve(ScopeKeeper* keeper) {
       absl::StatusOr<Words> words =
           ReceiveWords(kChannelFd, absl::ZeroDuration());
       if (!words.ok() || words->empty()) return;
-      if (!SendWords(kChannelFd, Answer(keeper, *words)).ok()) return;
+      Words answer = Answer(keeper, *words);
+      if (!SendWords(kChannelFd, answer).ok()) {
+        // Nobody is left who would use it.
+        if (answer[0] == kScope) keeper->Stop(answer[1]);
+        return;
+      }
     }
     keeper->Dispatch([](const std::string& unit) {
       (void)SendWords(kChannelFd, {kStopped, unit});

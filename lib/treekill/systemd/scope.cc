@@ -93,8 +93,14 @@ absl::StatusOr<Scope> ScopeKeeper::StartOnce(const ScopeRequest& request) {
   absl::Status started = CallStart(request);
   if (!started.ok()) return started;
   absl::Status done = AwaitJob(request.unit);
-  if (!done.ok()) return done;
-  return Verify(request);
+  absl::StatusOr<Scope> scope = done.ok() ? Verify(request) : done;
+  // One whose process has died meanwhile is empty, and would stay so for ever.
+  if (!scope.ok() && bus_ != nullptr) Stop(request.unit);
+  return scope;
+}
+
+void ScopeKeeper::Stop(const std::string& unit) const {
+  Tell("StopUnit", unit, "replace");
 }
 
 absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
@@ -129,7 +135,7 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
       offers_.controller = false;
     } else if (error.Is(kUnitExists) && kernel::MonotonicNow() < leave) {
       // A failed one stays; one that has just ended is forgotten soon.
-      Reset(request.unit);
+      Tell("ResetFailedUnit", request.unit, nullptr);
       absl::SleepFor(kAskAgain);
     } else {
       absl::Status failed = error.ToStatus(
@@ -266,14 +272,17 @@ absl::StatusOr<std::string> ScopeKeeper::PropertyOf(
   return value;
 }
 
-void ScopeKeeper::Reset(const std::string& unit) const {
+void ScopeKeeper::Tell(const char* method, const std::string& unit,
+                       const char* mode) const {
   sd_bus_message* made = nullptr;
   int result = lib_.sd_bus_message_new_method_call(
-      bus_.get(), &made, kService, kManagerPath, kManagerInterface,
-      "ResetFailedUnit");
+      bus_.get(), &made, kService, kManagerPath, kManagerInterface, method);
   Message message(made, {&lib_});
   if (result >= 0) {
     result = lib_.sd_bus_message_append(made, "s", unit.c_str());
+  }
+  if (result >= 0 && mode != nullptr) {
+    result = lib_.sd_bus_message_append(made, "s", mode);
   }
   // What it comes to, the next start shows.
   if (result >= 0) {

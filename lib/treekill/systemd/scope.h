@@ -51,6 +51,9 @@ class ScopeKeeper final {
   // no manager to be reached.
   absl::StatusOr<Scope> Start(const ScopeRequest& request);
 
+  // Stops a scope that has turned out to be of no use.
+  void Stop(const std::string& unit) const;
+
   // Readable when Dispatch() has something to do; -1 without a connection.
   int fd() const;
   // Calls `stopped` for each scope that is to be stopped. False when the
@@ -77,7 +80,8 @@ class ScopeKeeper final {
   absl::StatusOr<std::string> PropertyOf(const std::string& path,
                                          const char* interface,
                                          const char* property) const;
-  void Reset(const std::string& unit) const;
+  void Tell(const char* method, const std::string& unit,
+            const char* mode) const;
 
   static int OnJobRemoved(sd_bus_message* message, void* keeper,
                           sd_bus_error* error);
