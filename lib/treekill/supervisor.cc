@@ -67,7 +67,7 @@ void NoteError(TreeState& tree, const absl::Status& error) {
 
 absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
     const TreeState& tree) const {
-  switch (tree.kind) {
+  switch (tree.report.containment) {
     case Containment::kProcess:
       return containment::HoldProcess();
     case Containment::kProcessGroup:
@@ -121,7 +121,6 @@ absl::Status Supervisor::Impl::StartTree(TreeState& tree,
   if (tree.parent_death_signal) leader.plan.SetParentDeathSignal(SIGKILL);
   ready = PlaceTree(tree, &leader);
   if (!ready.ok()) return ready;
-  tree.report.containment = tree.kind;
   ready = PrepareForDeath(tree);
   if (!ready.ok()) return ready;
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold = MakeHold(tree);

@@ -55,8 +55,6 @@ struct TreeState {
   TreeOptions options;
   TreeReport report;
 
-  Containment kind = Containment::kAuto;
-
   // The guardian is to know of it; it may be that there is none just now.
   bool guarded = false;
   bool parent_death_signal = false;

@@ -96,9 +96,10 @@ absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
 
 absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
                                          ComingLeader* leader) {
-  tree.kind = containment_;
-  if (tree.kind == Containment::kCgroup) tree.placement = placement_;
-  if (tree.kind != Containment::kScope) return absl::OkStatus();
+  tree.report.containment = containment_;
+  if (tree.report.containment == Containment::kCgroup)
+    tree.placement = placement_;
+  if (tree.report.containment != Containment::kScope) return absl::OkStatus();
   absl::Status opened = OpenScope(tree, leader);
   if (opened.ok() || !MayFallBack(opened)) return opened;
   return FallBack(tree, opened);
@@ -190,14 +191,15 @@ absl::Status Supervisor::Impl::FallBack(TreeState& tree,
   tree.report.containment_error = why;
   if (placement_ != nullptr && placement_->parent.IsWritable()) {
     tree.placement = placement_;
-    tree.kind = Containment::kCgroup;
+    tree.report.containment = Containment::kCgroup;
     return absl::OkStatus();
   }
   // A group of its own would not be in the foreground of the terminal.
-  tree.kind = tree.options.new_process_group ? Containment::kProcessGroup
-                                             : Containment::kProcess;
+  tree.report.containment = tree.options.new_process_group
+                                ? Containment::kProcessGroup
+                                : Containment::kProcess;
   if (options_.require != Containment::kAuto &&
-      !IsWeaker(tree.kind, options_.require)) {
+      !IsWeaker(tree.report.containment, options_.require)) {
     return absl::OkStatus();
   }
   return kernel::WithHint(

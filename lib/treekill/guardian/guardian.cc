@@ -1,7 +1,6 @@
 #include "treekill/guardian/guardian.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -160,10 +159,7 @@ void RunGuardian(const GuardianEnds& ends) {
 }
 
 int GuardianMain() {
-  int type = 0;
-  socklen_t size = sizeof(type);
-  if (getsockopt(kChannelFd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-      type != SOCK_SEQPACKET) {
+  if (!kernel::IsChannel(kChannelFd)) {
     fputs(
         "treekill-guardian: it is started by treekill, and does nothing by "
         "itself\n",

@@ -47,6 +47,13 @@ absl::StatusOr<Channel> MakeChannel() {
   return Channel{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
+bool IsChannel(int fd) {
+  int type = 0;
+  socklen_t size = sizeof(type);
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+         type == SOCK_SEQPACKET;
+}
+
 absl::Status Send(int channel, const void* data, size_t size,
                   const std::vector<int>& fds, absl::Duration patience) {
   iovec part{const_cast<void*>(data), size};

@@ -20,6 +20,9 @@ struct Channel {
 
 absl::StatusOr<Channel> MakeChannel();
 
+// Is the descriptor an end of one?
+bool IsChannel(int fd);
+
 // Sends one message, with copies of `fds` (at most kMaxPassedFds). Waits for at
 // most `patience` when the channel is full, or when all the processes of this
 // user have as many descriptors on their way as this one may have open

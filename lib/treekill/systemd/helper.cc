@@ -1,7 +1,6 @@
 #include "treekill/systemd/helper.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -11,6 +10,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "treekill/kernel/channel.h"
 #include "treekill/kernel/syscalls.h"
 #include "treekill/systemd/libsystemd.h"
 #include "treekill/systemd/protocol.h"
@@ -89,10 +89,7 @@ void Serve(ScopeKeeper* keeper) {
 }  // namespace
 
 int HelperMain() {
-  int type = 0;
-  socklen_t size = sizeof(type);
-  if (getsockopt(kChannelFd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-      type != SOCK_SEQPACKET) {
+  if (!kernel::IsChannel(kChannelFd)) {
     fputs(
         "treekill-systemd: it is started by treekill, and does nothing by "
         "itself\n",

@@ -27,7 +27,6 @@ namespace treekill::systemd {
   X(sd_bus_message_read)                 \
   X(sd_bus_message_unref)                \
   X(sd_bus_new)                          \
-  X(sd_bus_path_encode)                  \
   X(sd_bus_get_fd)                       \
   X(sd_bus_process)                      \
   X(sd_bus_set_address)                  \

@@ -11,6 +11,7 @@
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/systemd/append.h"
+#include "treekill/systemd/unit_name.h"
 
 namespace treekill::systemd {
 namespace {
@@ -58,7 +59,6 @@ absl::Status ScopeKeeper::ConnectTo(const BusAddress& address) {
                                absl::StrCat("cannot use ", address.address));
   }
   bus_ = *std::move(bus);
-  address_ = address;
   offers_ = Offers{.controller = address.is_bus};
   return absl::OkStatus();
 }
@@ -111,7 +111,7 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
         bus_.get(), &made, kService, kManagerPath, kManagerInterface,
         "StartTransientUnit");
     Message message(made, {&lib_});
-    if (result >= 0) result = AppendStart(made, request, offers_);
+    if (result >= 0) result = AppendStart(made, request);
     BusError error(lib_);
     sd_bus_message* answered = nullptr;
     if (result >= 0) {
@@ -148,8 +148,7 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
 }
 
 int ScopeKeeper::AppendStart(sd_bus_message* message,
-                             const ScopeRequest& request,
-                             const Offers& offers) const {
+                             const ScopeRequest& request) const {
   const auto append = lib_.sd_bus_message_append;
   int result = append(message, "ss", request.unit.c_str(), "fail");
   if (result < 0) return result;
@@ -164,28 +163,29 @@ int ScopeKeeper::AppendStart(sd_bus_message* message,
     if (result < 0) return result;
   }
   const char* name = nullptr;
-  if (offers.controller &&
+  if (offers_.controller &&
       lib_.sd_bus_get_unique_name(bus_.get(), &name) >= 0) {
     result = append(message, "(sv)", "Controller", "s", name);
     if (result < 0) return result;
   }
-  result = AppendProcess(message, request.pid, offers);
+  result = AppendProcess(message, request.pid);
   if (result < 0) return result;
   result = lib_.sd_bus_message_close_container(message);
   if (result < 0) return result;
   return append(message, "a(sa(sv))", 0);
 }
 
-int ScopeKeeper::AppendProcess(sd_bus_message* message, pid_t pid,
-                               const Offers& offers) const {
-  absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
-  if (!offers.pidfd || !pidfd.ok()) {
-    return lib_.sd_bus_message_append(message, "(sv)", "PIDs", "au", 1,
-                                      static_cast<uint32_t>(pid));
+int ScopeKeeper::AppendProcess(sd_bus_message* message, pid_t pid) const {
+  if (offers_.pidfd) {
+    absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
+    // The message takes a copy.
+    if (pidfd.ok()) {
+      return lib_.sd_bus_message_append(message, "(sv)", "PIDFDs", "ah", 1,
+                                        pidfd->get());
+    }
   }
-  // The message takes a copy.
-  return lib_.sd_bus_message_append(message, "(sv)", "PIDFDs", "ah", 1,
-                                    pidfd->get());
+  return lib_.sd_bus_message_append(message, "(sv)", "PIDs", "au", 1,
+                                    static_cast<uint32_t>(pid));
 }
 
 int ScopeKeeper::OnJobRemoved(sd_bus_message* message, void* keeper,
@@ -230,16 +230,8 @@ absl::StatusOr<Scope> ScopeKeeper::Verify(const ScopeRequest& request) {
   auto stillborn = [&](absl::string_view why) {
     return absl::AbortedError(absl::StrCat(request.unit, " ", why));
   };
-  char* encoded = nullptr;
-  int result = lib_.sd_bus_path_encode("/org/freedesktop/systemd1/unit",
-                                       request.unit.c_str(), &encoded);
-  if (result < 0) {
-    return kernel::ErrnoStatus(-result, "sd_bus_path_encode", request.unit);
-  }
-  std::string path = encoded;
-  free(encoded);
-  absl::StatusOr<std::string> state =
-      PropertyOf(path, kUnitInterface, "ActiveState");
+  std::string path = UnitObjectPath(request.unit);
+  absl::StatusOr<std::string> state = ActiveStateOf(path);
   if (!state.ok()) return state.status();
   if (*state != "active") {
     return stillborn(absl::StrCat("is ", *state, " as soon as started"));
@@ -255,21 +247,19 @@ absl::StatusOr<Scope> ScopeKeeper::Verify(const ScopeRequest& request) {
   return Scope{request.unit, *real};
 }
 
-absl::StatusOr<std::string> ScopeKeeper::PropertyOf(
-    const std::string& path, const char* interface,
-    const char* property) const {
+absl::StatusOr<std::string> ScopeKeeper::ActiveStateOf(
+    const std::string& path) const {
   BusError error(lib_);
   char* text = nullptr;
-  int result =
-      lib_.sd_bus_get_property_string(bus_.get(), kService, path.c_str(),
-                                      interface, property, error.get(), &text);
+  int result = lib_.sd_bus_get_property_string(
+      bus_.get(), kService, path.c_str(), kUnitInterface, "ActiveState",
+      error.get(), &text);
   if (result < 0) {
-    return error.ToStatus(absl::StrCat("cannot ask systemd for ", property),
-                          result);
+    return error.ToStatus("cannot ask systemd for ActiveState", result);
   }
-  std::string value = text;
+  std::string state = text;
   free(text);
-  return value;
+  return state;
 }
 
 void ScopeKeeper::Tell(const char* method, const std::string& unit,

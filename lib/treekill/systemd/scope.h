@@ -71,15 +71,11 @@ class ScopeKeeper final {
   absl::StatusOr<Scope> StartHere(const ScopeRequest& request);
   absl::StatusOr<Scope> StartOnce(const ScopeRequest& request);
   absl::Status CallStart(const ScopeRequest& request);
-  int AppendStart(sd_bus_message* message, const ScopeRequest& request,
-                  const Offers& offers) const;
-  int AppendProcess(sd_bus_message* message, pid_t pid,
-                    const Offers& offers) const;
+  int AppendStart(sd_bus_message* message, const ScopeRequest& request) const;
+  int AppendProcess(sd_bus_message* message, pid_t pid) const;
   absl::Status AwaitJob(const std::string& unit);
   absl::StatusOr<Scope> Verify(const ScopeRequest& request);
-  absl::StatusOr<std::string> PropertyOf(const std::string& path,
-                                         const char* interface,
-                                         const char* property) const;
+  absl::StatusOr<std::string> ActiveStateOf(const std::string& path) const;
   void Tell(const char* method, const std::string& unit,
             const char* mode) const;
 
@@ -90,7 +86,6 @@ class ScopeKeeper final {
 
   const Libsystemd& lib_;
   BusHandle bus_{nullptr, BusClose{nullptr}};
-  BusAddress address_;
   Offers offers_;
   // The one that is waited for, and how it ended.
   std::string job_;
