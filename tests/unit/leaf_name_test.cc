@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/proc.h"
@@ -37,6 +40,22 @@ TEST(FormatLeafName, SaysWhatItIsAndWhose) {
             "treekill-make-4711-000015938faf94c1");
   EXPECT_EQ(FormatLeafName(Leaf("make", 4711, 0x15938faf94c1, 4026532000)),
             "treekill-make-4711-000015938faf94c1-4026532000");
+}
+
+TEST(NewLeafName, IsNoOtherThreads) {
+  std::vector<std::vector<std::string>> names(4);
+  std::vector<std::thread> threads;
+  for (std::vector<std::string>& own : names) {
+    threads.emplace_back([&own] {
+      for (int i = 0; i < 20000; ++i) own.push_back(NewLeafName(""));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::set<std::string> distinct;
+  for (const std::vector<std::string>& own : names) {
+    distinct.insert(own.begin(), own.end());
+  }
+  EXPECT_EQ(distinct.size(), 4u * 20000);
 }
 
 TEST(ParseLeafName, TheInverse) {

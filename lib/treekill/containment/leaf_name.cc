@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -41,6 +43,18 @@ bool ParseNumber(absl::string_view word, Number* number) {
   return !word.empty() &&
          word.find_first_not_of("0123456789") == absl::string_view::npos &&
          absl::SimpleAtoi(word, number);
+}
+
+// `now`, or a nanosecond after the last moment that this process was given:
+// threads read the same clock.
+int64_t NextMoment(int64_t now) {
+  static std::atomic<int64_t> last = 0;
+  int64_t before = last.load();
+  int64_t next = 0;
+  do {
+    next = std::max(now, before + 1);
+  } while (!last.compare_exchange_weak(before, next));
+  return next;
 }
 
 // Takes the owner's words off the end of `words`.
@@ -120,7 +134,10 @@ LeafOwner ThisProcess() {
 }
 
 std::string NewLeafName(const std::string& name) {
-  return FormatLeafName({name, ThisProcess()});
+  LeafOwner owner = ThisProcess();
+  owner.moment =
+      absl::Nanoseconds(NextMoment(absl::ToInt64Nanoseconds(owner.moment)));
+  return FormatLeafName({name, owner});
 }
 
 std::string FormatLeafName(const LeafName& leaf) {

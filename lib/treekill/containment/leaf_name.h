@@ -41,7 +41,7 @@ struct LeafName {
   LeafOwner owner;
 };
 
-// For a leaf that this process makes now.
+// For a leaf that this process makes now; no other thread of it gets the same.
 std::string NewLeafName(const std::string& name);
 
 std::string FormatLeafName(const LeafName& leaf);
