@@ -70,7 +70,9 @@ std::string Count(size_t members) {
   return absl::StrCat(members, members == 1 ? " process" : " processes");
 }
 
-std::string Line(const Garbage& garbage, bool dry_run) {
+}  // namespace
+
+std::string GarbageToText(const Garbage& garbage, bool dry_run) {
   std::string text = absl::StrCat(garbage.leaf, ": supervisor ",
                                   garbage.supervisor, " is gone; ");
   size_t count = garbage.members.size();
@@ -83,17 +85,10 @@ std::string Line(const Garbage& garbage, bool dry_run) {
   } else {
     absl::StrAppend(&text, "not removed");
   }
-  return absl::StrCat(Printable(text), "\n");
+  return Printable(text);
 }
 
-std::string ToText(const std::vector<Garbage>& garbage, bool dry_run) {
-  if (garbage.empty()) return "nothing to collect\n";
-  std::string text;
-  for (const Garbage& leaf : garbage) text += Line(leaf, dry_run);
-  return text;
-}
-
-int StatusOf(const std::vector<Garbage>& garbage) {
+int SayWhatIsLeft(const std::vector<Garbage>& garbage) {
   int status = 0;
   for (const Garbage& leaf : garbage) {
     if (leaf.error.ok()) continue;
@@ -107,6 +102,17 @@ int StatusOf(const std::vector<Garbage>& garbage) {
     }
   }
   return status;
+}
+
+namespace {
+
+std::string ToText(const std::vector<Garbage>& garbage, bool dry_run) {
+  if (garbage.empty()) return "nothing to collect\n";
+  std::string text;
+  for (const Garbage& leaf : garbage) {
+    absl::StrAppend(&text, GarbageToText(leaf, dry_run), "\n");
+  }
+  return text;
 }
 
 }  // namespace
@@ -127,7 +133,7 @@ int GcMain(int argc, char** argv) {
   int printed = PrintToStdout(
       line->json ? absl::StrCat(GarbageToJson(*garbage, dry_run), "\n")
                  : ToText(*garbage, dry_run));
-  int status = StatusOf(*garbage);
+  int status = SayWhatIsLeft(*garbage);
   return status != 0 ? status : printed;
 }
 

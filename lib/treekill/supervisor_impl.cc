@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "treekill/containment/keeper.h"
 #include "treekill/systemd/delegation.h"
 
 namespace treekill {
@@ -59,12 +60,26 @@ absl::Status Supervisor::Impl::Place() {
       placement->right == containment::PlacementRight::kUndelegated &&
       !(placement->parent.IsWritable() &&
         systemd::IsInService(placement->parent.path()));
-  if (choose && (foreign || options_.require == Containment::kScope)) {
+  bool scope_required = options_.require == Containment::kScope;
+  if (choose && (foreign || scope_required)) {
     containment_ = Containment::kScope;
   }
   placement_ =
       std::make_shared<const containment::Placement>(*std::move(placement));
+  wants_keeper_ = foreign && !scope_required;
+  FindKeeper();
   return absl::OkStatus();
+}
+
+// Anew for each tree: it may have come or gone.
+void Supervisor::Impl::FindKeeper() {
+  if (keeper_ != nullptr && containment::IsKept(keeper_->parent)) return;
+  keeper_.reset();
+  if (!wants_keeper_) return;
+  absl::StatusOr<containment::Placement> keeper =
+      containment::FindKeeper(placement_->parent);
+  if (!keeper.ok()) return;
+  keeper_ = std::make_shared<const containment::Placement>(*std::move(keeper));
 }
 
 Supervisor::Impl::~Impl() {
@@ -85,14 +100,17 @@ Supervisor::Impl::~Impl() {
 }
 
 std::string Supervisor::Impl::placement() const {
-  if (containment_ == Containment::kScope) return "a transient one of systemd";
-  if (placement_ == nullptr) return "no cgroup";
-  const std::string& path = placement_->parent.path();
-  switch (placement_->right) {
+  const auto& placement = keeper_ == nullptr ? placement_ : keeper_;
+  if (containment() == Containment::kScope) return "a transient one of systemd";
+  if (placement == nullptr) return "no cgroup";
+  const std::string& path = placement->parent.path();
+  switch (placement->right) {
     case containment::PlacementRight::kNoManager:
       return absl::StrCat("below ", path);
     case containment::PlacementRight::kDelegated:
       return absl::StrCat("below ", path, ", which systemd has delegated");
+    case containment::PlacementRight::kKeeper:
+      return absl::StrCat("below ", path, ", which is the keeper's");
     case containment::PlacementRight::kUndelegated:
       break;
   }

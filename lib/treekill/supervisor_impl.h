@@ -134,14 +134,17 @@ class Supervisor::Impl final {
   void ResumeTimers(TreeState& tree);
 
   int fd() const { return loop_.fd(); }
-  Containment containment() const { return containment_; }
   std::string placement() const;
+  Containment containment() const {
+    return keeper_ == nullptr ? containment_ : Containment::kCgroup;
+  }
 
  private:
   Impl(const SupervisorOptions& options, kernel::EventLoop loop)
       : options_(options), loop_(std::move(loop)) {}
 
   absl::Status Place();
+  void FindKeeper();
   absl::Status Adopt();
   absl::Status FillReserve();
   absl::Status StartTree(TreeState& tree, const Command& command);
@@ -204,7 +207,11 @@ class Supervisor::Impl final {
   SupervisorOptions options_;
   kernel::EventLoop loop_;
   Containment containment_ = Containment::kAuto;
+  // Of our own cgroup.
   std::shared_ptr<const containment::Placement> placement_;
+  // If it may be used: the keeper that was found last.
+  bool wants_keeper_ = false;
+  std::shared_ptr<const containment::Placement> keeper_;
   std::map<uint64_t, std::shared_ptr<TreeState>> trees_;
   // While there is, or was, a tree that needs one.
   std::optional<guardian::Guardian> guardian_;

@@ -92,13 +92,22 @@ absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
   return properties;
 }
 
+// What a keeper's leaf could not give.
+bool AsksForScope(const ScopeOptions& options) {
+  return options.manager != SystemdManager::kAuto || !options.unit.empty() ||
+         !options.slice.empty() || !options.properties.empty();
+}
+
 }  // namespace
 
 absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
                                          ComingLeader* leader) {
-  tree.report.containment = containment_;
-  if (tree.report.containment == Containment::kCgroup)
-    tree.placement = placement_;
+  FindKeeper();
+  if (AsksForScope(tree.options.scope)) keeper_.reset();
+  tree.report.containment = containment();
+  if (tree.report.containment == Containment::kCgroup) {
+    tree.placement = keeper_ == nullptr ? placement_ : keeper_;
+  }
   if (tree.report.containment != Containment::kScope) return absl::OkStatus();
   absl::Status opened = OpenScope(tree, leader);
   if (opened.ok() || !MayFallBack(opened)) return opened;

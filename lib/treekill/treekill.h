@@ -21,6 +21,7 @@
 #include "treekill/gc.h"
 #include "treekill/guardian_entry.h"
 #include "treekill/host.h"
+#include "treekill/keeper.h"
 #include "treekill/report.h"
 #include "treekill/run.h"
 #include "treekill/supervisor.h"

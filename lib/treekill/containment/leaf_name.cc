@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -12,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
 
 namespace treekill::containment {
@@ -127,6 +129,24 @@ absl::StatusOr<OwnerState> FindOwner(const LeafOwner& owner) {
                                               : OwnerState::kGone;
 }
 
+// By the leaf's marks, else by its name; nullopt when it is kept.
+absl::StatusOr<std::optional<LeafOwner>> OwnerOf(const kernel::Cgroup& leaf,
+                                                 const LeafOwner& named) {
+  absl::StatusOr<std::optional<std::string>> keep =
+      leaf.Attribute(kKeepAttribute);
+  if (!keep.ok()) return keep.status();
+  if (keep->has_value()) return std::nullopt;
+  absl::StatusOr<std::optional<std::string>> heir =
+      leaf.Attribute(kOwnerAttribute);
+  if (!heir.ok()) return heir.status();
+  if (heir->has_value()) {
+    std::vector<absl::string_view> words = absl::StrSplit(**heir, '-');
+    std::optional<LeafOwner> parsed = TakeOwner(&words);
+    if (parsed.has_value() && words.empty()) return parsed;
+  }
+  return named;
+}
+
 }  // namespace
 
 LeafOwner ThisProcess() {
@@ -164,19 +184,32 @@ absl::Status SetKept(const kernel::Cgroup& leaf) {
 
 absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
                                      const LeafOwner& named) {
-  absl::StatusOr<std::optional<std::string>> keep =
-      leaf.Attribute(kKeepAttribute);
-  if (!keep.ok()) return keep.status();
-  if (keep->has_value()) return OwnerState::kKept;
-  absl::StatusOr<std::optional<std::string>> heir =
-      leaf.Attribute(kOwnerAttribute);
-  if (!heir.ok()) return heir.status();
-  if (heir->has_value()) {
-    std::vector<absl::string_view> words = absl::StrSplit(**heir, '-');
-    std::optional<LeafOwner> parsed = TakeOwner(&words);
-    if (parsed.has_value() && words.empty()) return FindOwner(*parsed);
+  absl::StatusOr<std::optional<LeafOwner>> owner = OwnerOf(leaf, named);
+  if (!owner.ok()) return owner.status();
+  if (!owner->has_value()) return OwnerState::kKept;
+  return FindOwner(**owner);
+}
+
+absl::StatusOr<OwnerWatch> WatchOwner(const kernel::Cgroup& leaf,
+                                      const LeafOwner& named) {
+  absl::StatusOr<std::optional<LeafOwner>> owner = OwnerOf(leaf, named);
+  if (!owner.ok()) return owner.status();
+  OwnerWatch watch;
+  watch.state = OwnerState::kKept;
+  if (!owner->has_value()) return watch;
+  absl::StatusOr<std::optional<pid_t>> pid = FindPid(**owner);
+  if (!pid.ok()) return pid.status();
+  if (pid->has_value() && **pid != 0) {
+    absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(**pid);
+    if (!pidfd.ok() && !absl::IsNotFound(pidfd.status())) return pidfd.status();
+    watch.pid = **pid;
+    if (pidfd.ok()) watch.pidfd = *std::move(pidfd);
   }
-  return FindOwner(named);
+  // Only now: the pid may have been another's by then.
+  absl::StatusOr<OwnerState> state = FindOwner(**owner);
+  if (!state.ok()) return state.status();
+  watch.state = *state;
+  return watch;
 }
 
 }  // namespace treekill::containment

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/fd.h"
 
 namespace treekill::containment {
 
@@ -68,6 +69,16 @@ enum class OwnerState {
 // with. kNotFound when the leaf has gone.
 absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
                                      const LeafOwner& named);
+
+// Of whoever is to end the leaf, if he is alive.
+struct OwnerWatch {
+  OwnerState state = OwnerState::kUnknown;
+  // With kAlive: readable when he has ended.
+  pid_t pid = 0;
+  kernel::UniqueFd pidfd;
+};
+absl::StatusOr<OwnerWatch> WatchOwner(const kernel::Cgroup& leaf,
+                                      const LeafOwner& named);
 
 }  // namespace treekill::containment
 

@@ -17,11 +17,13 @@ enum class PlacementRight {
   kNoManager,
   // systemd has delegated the cgroup, or one above it.
   kDelegated,
+  // systemd has delegated it to a keeper, which lets us.
+  kKeeper,
   // systemd manages the cgroup and has not delegated it.
   kUndelegated,
 };
 
-// The cgroup below which the leaves go: the one that this process is in.
+// The cgroup below which the leaves go.
 struct Placement {
   kernel::Cgroup parent;
   PlacementRight right;

@@ -73,6 +73,10 @@ bool DirectoryExists(const std::string& path) {
   return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+bool IsWritable(const std::string& path) {
+  return faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0;
+}
+
 std::optional<std::string> ReadAttribute(const std::string& path,
                                          const std::string& name) {
   char value[256];

@@ -55,6 +55,9 @@ absl::Status WriteFile(int directory, const std::string& name,
 // lstat(2): is there a directory at `path`, and no link to one?
 bool DirectoryExists(const std::string& path);
 
+// faccessat(2): may we, by our effective ids, write to `path`?
+bool IsWritable(const std::string& path);
+
 // An extended attribute's value; nullopt without one.
 std::optional<std::string> ReadAttribute(const std::string& path,
                                          const std::string& name);

@@ -1,0 +1,267 @@
+#include "treekill/keeper.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/containment/keeper.h"
+#include "treekill/containment/leaf_name.h"
+#include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/directory_watch.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/link.h"
+#include "treekill/systemd/notify.h"
+
+namespace treekill {
+namespace {
+
+// After a leaf was made: most have gone by then, and nobody need look at them.
+// After a supervisor has died: its guardian takes its place.
+constexpr absl::Duration kLookLater = absl::Seconds(1);
+// When an owner could not be watched.
+constexpr absl::Duration kLookAgain = absl::Seconds(10);
+
+// No pid.
+constexpr uint64_t kMadeKey = uint64_t{1} << 32;
+
+absl::StatusOr<containment::Placement> OwnPlacement() {
+  absl::StatusOr<containment::Placement> own = containment::FindPlacement();
+  if (!own.ok()) return own;
+  if (own->right == containment::PlacementRight::kUndelegated) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "systemd has not delegated ", own->parent.path(),
+        " to the keeper; start treekill-keeper.service, or give the unit that "
+        "it is in Delegate=yes"));
+  }
+  absl::StatusOr<containment::Placement> other =
+      containment::FindKeeper(own->parent);
+  if (other.ok()) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("there is a keeper already, of ", other->parent.path()));
+  }
+  return own;
+}
+
+absl::Status MoveToOwnChild(const kernel::Cgroup& cgroup) {
+  const char* name = containment::kKeeperItself;
+  absl::StatusOr<kernel::Cgroup> child = cgroup.MakeChild(name);
+  // Of a keeper that was here before.
+  if (absl::IsAlreadyExists(child.status())) child = cgroup.OpenChild(name);
+  if (!child.ok()) return child.status();
+  return kernel::MoveToCgroup(getpid(), child->fd(), child->path());
+}
+
+}  // namespace
+
+class Keeper::Impl final {
+ public:
+  Impl(const KeeperOptions& options, kernel::Cgroup cgroup,
+       kernel::EventLoop loop, kernel::DirectoryWatch made)
+      : options_(options),
+        cgroup_(std::move(cgroup)),
+        loop_(std::move(loop)),
+        made_(std::move(made)) {}
+
+  ~Impl() {
+    if (!link_.empty()) kernel::RemoveLink(link_, cgroup_.path());
+  }
+
+  absl::Status Begin() {
+    absl::Status moved = MoveToOwnChild(cgroup_);
+    if (!moved.ok()) return moved;
+    absl::Status watched = loop_.Watch(made_.fd(), EPOLLIN, kMadeKey);
+    if (!watched.ok()) return watched;
+    std::string link = containment::KeeperLink();
+    absl::Status linked = kernel::SetLink(link, cgroup_.path());
+    if (!linked.ok()) return linked;
+    link_ = link;
+    absl::Status told = systemd::NotifyManager("READY=1");
+    if (!told.ok()) return told;
+    return loop_.SetTimer(absl::ZeroDuration());
+  }
+
+  absl::StatusOr<std::vector<Garbage>> Dispatch() {
+    absl::StatusOr<std::vector<uint64_t>> keys =
+        loop_.Poll(absl::ZeroDuration());
+    if (!keys.ok()) return keys.status();
+    for (uint64_t key : *keys) {
+      if (key == kMadeKey) OnLeafMade();
+      auto owner = owners_.find(static_cast<pid_t>(key));
+      if (key != kMadeKey && owner != owners_.end()) OnOwnerDied(owner);
+    }
+    absl::StatusOr<std::vector<Garbage>> garbage = DoWhatIsDue();
+    absl::Status armed = loop_.SetTimer(std::min(next_look_, next_sweep_));
+    if (!armed.ok()) return armed;
+    return garbage;
+  }
+
+  const std::string& path() const { return cgroup_.path(); }
+  int fd() const { return loop_.fd(); }
+
+ private:
+  struct Owner {
+    kernel::UniqueFd pidfd;
+    std::set<std::string> leaves;
+  };
+
+  void LookIn(absl::Duration time) {
+    next_look_ = std::min(next_look_, kernel::MonotonicNow() + time);
+  }
+
+  void OnLeafMade() {
+    // Until the look it may be readable for all we care.
+    loop_.Forget(made_.fd());
+    LookIn(kLookLater);
+  }
+
+  void OnOwnerDied(std::map<pid_t, Owner>::iterator owner) {
+    loop_.Forget(owner->second.pidfd.get());
+    for (const std::string& leaf : owner->second.leaves) known_.erase(leaf);
+    owners_.erase(owner);
+    LookIn(kLookLater);
+  }
+
+  absl::StatusOr<std::vector<Garbage>> DoWhatIsDue() {
+    absl::Duration now = kernel::MonotonicNow();
+    absl::StatusOr<bool> garbage = false;
+    if (next_look_ <= now) {
+      next_look_ = absl::InfiniteDuration();
+      garbage = Look();
+      if (!garbage.ok()) LookIn(kLookAgain);
+    }
+    if (next_sweep_ <= now) {
+      next_sweep_ = now + options_.sweep_interval;
+      return CollectGarbage();
+    }
+    if (!garbage.ok()) return garbage.status();
+    if (!*garbage) return std::vector<Garbage>();
+    return CollectGarbage({.below = cgroup_.path()});
+  }
+
+  // Watches the owners of the leaves that are new. True when one is gone.
+  absl::StatusOr<bool> Look() {
+    made_.Clear();
+    absl::Status watched = loop_.Watch(made_.fd(), EPOLLIN, kMadeKey);
+    if (!watched.ok() && kernel::StatusErrno(watched) != EEXIST) return watched;
+    std::map<std::string, pid_t> still_known;
+    bool garbage = false;
+    absl::Status visited = cgroup_.VisitBelow(
+        [&](const kernel::Cgroup& parent,
+            const std::string& name) -> absl::StatusOr<bool> {
+          auto known = known_.find(name);
+          if (known != known_.end()) {
+            still_known.insert(*known);
+          } else if (std::optional<containment::LeafName> leaf =
+                         containment::ParseLeafName(name)) {
+            absl::StatusOr<bool> gone = LookAt(parent, name, *leaf);
+            if (!gone.ok()) LookIn(kLookAgain);
+            garbage = garbage || (gone.ok() && *gone);
+            known = known_.find(name);
+            if (known != known_.end()) still_known.insert(*known);
+          }
+          return false;
+        });
+    if (!visited.ok()) return visited;
+    Forget(still_known);
+    return garbage;
+  }
+
+  // Is its owner gone?
+  absl::StatusOr<bool> LookAt(const kernel::Cgroup& parent,
+                              const std::string& name,
+                              const containment::LeafName& leaf) {
+    absl::StatusOr<kernel::Cgroup> opened = parent.OpenChild(name);
+    if (absl::IsNotFound(opened.status())) return false;
+    if (!opened.ok()) return opened.status();
+    absl::StatusOr<containment::OwnerWatch> watch =
+        containment::WatchOwner(*opened, leaf.owner);
+    if (absl::IsNotFound(watch.status())) return false;
+    if (!watch.ok()) return watch.status();
+    if (watch->state == containment::OwnerState::kGone) return true;
+    if (watch->state != containment::OwnerState::kAlive) {
+      known_[name] = kNobody;
+      return false;
+    }
+    Owner& owner = owners_[watch->pid];
+    if (!owner.pidfd.valid()) {
+      absl::Status watched = loop_.Watch(watch->pidfd.get(), EPOLLIN,
+                                         static_cast<uint64_t>(watch->pid));
+      if (!watched.ok()) {
+        owners_.erase(watch->pid);
+        return watched;
+      }
+      owner.pidfd = std::move(watch->pidfd);
+    }
+    owner.leaves.insert(name);
+    known_[name] = watch->pid;
+    return false;
+  }
+
+  // All but those.
+  void Forget(std::map<std::string, pid_t> still_known) {
+    for (const auto& [name, pid] : known_) {
+      auto owner = owners_.find(pid);
+      if (still_known.count(name) > 0 || owner == owners_.end()) continue;
+      owner->second.leaves.erase(name);
+      if (!owner->second.leaves.empty()) continue;
+      loop_.Forget(owner->second.pidfd.get());
+      owners_.erase(owner);
+    }
+    known_ = std::move(still_known);
+  }
+
+  static constexpr pid_t kNobody = 0;
+
+  const KeeperOptions options_;
+  const kernel::Cgroup cgroup_;
+  kernel::EventLoop loop_;
+  kernel::DirectoryWatch made_;
+  std::string link_;
+  // The leaves that need no look, and the pids of their owners; kNobody for
+  // those that are nobody's to end.
+  std::map<std::string, pid_t> known_;
+  std::map<pid_t, Owner> owners_;
+  // Moments of kernel::MonotonicNow().
+  absl::Duration next_look_ = absl::InfiniteDuration();
+  absl::Duration next_sweep_ = absl::ZeroDuration();
+};
+
+absl::StatusOr<Keeper> Keeper::Start(const KeeperOptions& options) {
+  if (options.sweep_interval <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("the sweep interval must be more than 0");
+  }
+  absl::StatusOr<containment::Placement> own = OwnPlacement();
+  if (!own.ok()) return own.status();
+  absl::StatusOr<kernel::EventLoop> loop = kernel::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  absl::StatusOr<kernel::DirectoryWatch> made =
+      kernel::DirectoryWatch::Create(own->parent.path());
+  if (!made.ok()) return made.status();
+  auto impl = std::make_unique<Impl>(options, std::move(own->parent),
+                                     *std::move(loop), *std::move(made));
+  absl::Status begun = impl->Begin();
+  if (!begun.ok()) return begun;
+  return Keeper(std::move(impl));
+}
+
+Keeper::Keeper(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Keeper::Keeper(Keeper&&) noexcept = default;
+Keeper& Keeper::operator=(Keeper&&) noexcept = default;
+Keeper::~Keeper() = default;
+
+std::string Keeper::cgroup() const { return impl_->path(); }
+int Keeper::fd() const { return impl_->fd(); }
+
+absl::StatusOr<std::vector<Garbage>> Keeper::Dispatch() {
+  return impl_->Dispatch();
+}
+
+}  // namespace treekill

@@ -1,0 +1,285 @@
+// The keeper, as its unit file starts it, for root and for users.
+#include <csignal>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+#include "tests/systemd/scope_fixture.h"
+
+namespace treekill::rig {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr char kUnit[] = "treekill-keeper.service";
+constexpr char kTwoSleeps[] = "setsid sleep 1000 & sleep 1000";
+
+class KeeperTest : public ScopeTest {
+ protected:
+  void TearDown() override {
+    if (!IsSkipped()) {
+      for (Who who : {Who::kRoot, Who::kUser}) Manage(who, {"stop", kUnit});
+    }
+    ScopeTest::TearDown();
+  }
+
+  Arguments TreekillWord(const std::string& word) const {
+    Arguments argv = Treekill({});
+    argv.back() = word;
+    return argv;
+  }
+
+  Outcome Manage(Who who, Arguments words) const {
+    words.insert(words.begin(), "systemctl");
+    if (who == Who::kUser) words.insert(words.begin() + 1, "--user");
+    return RunAs(who, words);
+  }
+
+  // Installs the unit, with the program that is under test, and starts it.
+  void StartKeeper(Who who, const std::string& options = "") const {
+    bool root = who == Who::kRoot;
+    std::string folder =
+        root ? "/run/systemd/system"
+             : absl::StrCat(kTester.runtime_dir(), "/systemd/user");
+    if (!root) {
+      // Or the user's manager would end with each session.
+      Run({"loginctl", "enable-linger", kTester.name});
+      RunInSession(kTester, {"mkdir", "-p", folder});
+    }
+    std::string text = ReadAll(absl::StrCat(TREEKILL_BUILD_DIR "/packaging/",
+                                            root ? "system/" : "user/", kUnit));
+    std::string program = text.substr(text.find("ExecStart=") + 10);
+    program.resize(program.find('\n'));
+    WriteAll(
+        absl::StrCat(folder, "/", kUnit),
+        absl::StrReplaceAll(
+            text,
+            {{program, absl::StrCat(absl::StrJoin(TreekillWord("keeper"), " "),
+                                    " ", options)}}));
+    ASSERT_EQ(Manage(who, {"daemon-reload"}).exit_code(), 0);
+    Outcome started = Manage(who, {"start", kUnit});
+    ASSERT_EQ(started.exit_code(), 0)
+        << started.errors << Run({"journalctl", "--no-pager"}).output;
+  }
+
+  pid_t MainPid() const {
+    std::string text =
+        Manage(Who::kRoot, {"show", "-P", "MainPID", kUnit}).output;
+    return std::atoi(text.c_str());
+  }
+
+  static bool IsCalled(pid_t pid, const std::string& name) {
+    return ReadAll(absl::StrCat("/proc/", pid, "/comm")) == name + "\n";
+  }
+
+  size_t Sleeps() const {
+    size_t count = 0;
+    for (pid_t pid : FindByCookie(cookie())) count += IsCalled(pid, "sleep");
+    return count;
+  }
+
+  static pid_t GuardianOf(pid_t treekill) {
+    std::istringstream children(ReadAll(
+        absl::StrCat("/proc/", treekill, "/task/", treekill, "/children")));
+    for (pid_t pid; children >> pid;) {
+      if (IsCalled(pid, "treekill-guard")) return pid;
+    }
+    return 0;
+  }
+
+  // Kills the treekill and its guardian in the same instant, when kTwoSleeps
+  // has come so far.
+  void KillBoth() const {
+    ASSERT_TRUE(Eventually([&] { return Sleeps() == 2; }));
+    pid_t treekill = 0;
+    for (pid_t pid : FindByCookie(cookie())) {
+      if (IsCalled(pid, "treekill")) treekill = pid;
+    }
+    pid_t guardian = 0;
+    // For a moment of its life it is called otherwise.
+    ASSERT_TRUE(Eventually([&] {
+      guardian = GuardianOf(treekill);
+      return guardian != 0;
+    }));
+    // Or it would start another guardian.
+    kill(treekill, SIGSTOP);
+    kill(guardian, SIGKILL);
+    kill(treekill, SIGKILL);
+  }
+
+  static constexpr char kLink[] = "/run/treekill/keeper";
+};
+
+TEST_F(KeeperTest, RootsCommandsAreBelowItAndNobodyIsAsked) {
+  StartKeeper(Who::kRoot);
+  setenv("TREEKILL_SYSTEMD", "/none", 1);
+  for (const char* containment : {"auto", "cgroup"}) {
+    Outcome outcome = Run(Treekill(
+        {"-v", absl::StrCat("--containment=", containment), "--require=cgroup",
+         "sh", "-c", "setsid sleep 1000 & grep 0:: /proc/self/cgroup"}));
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_THAT(
+        outcome.output,
+        HasSubstr("0::/system.slice/treekill-keeper.service/treekill-"));
+    EXPECT_THAT(outcome.errors, AllOf(HasSubstr("containment cgroup, below"),
+                                      HasSubstr("which is the keeper's"),
+                                      HasSubstr("nothing is left")));
+  }
+  EXPECT_EQ(Run(Treekill({"false"})).exit_code(), 1);
+}
+
+// The kernel lets nobody but root move a process from a session to there.
+TEST_F(KeeperTest, FromASessionAUserHasAScopeAllTheSame) {
+  StartKeeper(Who::kUser);
+  Outcome outcome =
+      RunInSession(kTester, Treekill({"grep", "0::", "/proc/self/cgroup"}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.errors, IsEmpty());
+  EXPECT_THAT(outcome.output, HasSubstr(".scope/treekill-"));
+}
+
+TEST_F(KeeperTest, WhatAKeeperCannotGiveIsGivenByAScope) {
+  StartKeeper(Who::kRoot);
+  for (const char* option : {"--unit=mine", "--slice=mine", "-pTasksMax=50",
+                             "--containment=scope", "--require=scope"}) {
+    Outcome outcome =
+        Run(Treekill({option, "grep", "0::", "/proc/self/cgroup"}));
+    EXPECT_THAT(outcome.output, HasSubstr(".scope/treekill-")) << option;
+  }
+}
+
+TEST_F(KeeperTest, EndsWhatAKilledTreekillAndItsGuardianHaveLeft) {
+  StartKeeper(Who::kRoot);
+  for (int i = 0; i < 5; ++i) {
+    Program run(Treekill({"sh", "-c", kTwoSleeps}), environment());
+    KillBoth();
+    EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+    EXPECT_TRUE(Eventually([] { return Cgroups().size() == 1; }))
+        << testing::PrintToString(Cgroups());
+  }
+  EXPECT_THAT(Run({"journalctl", "--no-pager", "-u", kUnit}).output,
+              HasSubstr("is gone; killed"));
+}
+
+TEST_F(KeeperTest, EndsWhatIsLeftInScopesToo) {
+  StartKeeper(Who::kRoot, "--sweep-interval=500ms");
+  Program run(Treekill({"--containment=scope", "sh", "-c", kTwoSleeps}),
+              environment());
+  KillBoth();
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+}
+
+TEST_F(KeeperTest, EndsWhatAUsersTreekillHasLeft) {
+  StartKeeper(Who::kUser, "--sweep-interval=500ms");
+  // runuser would stop with it, and for good.
+  Arguments argv = {"sh", "-c", "\"$@\"; true", "sh"};
+  for (const std::string& word : Treekill({"sh", "-c", kTwoSleeps})) {
+    argv.push_back(word);
+  }
+  Program run(InSession(kTester, argv), environment());
+  KillBoth();
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+}
+
+TEST_F(KeeperTest, LeavesAGuardianItsGrace) {
+  StartKeeper(Who::kRoot);
+  TempDir folder;
+  std::string file = folder.path() + "/done";
+  // A member, and not the leader: the kernel kills that.
+  std::string script = absl::StrCat(
+      "(trap 'sleep 3; echo yes >", file, "; exit' TERM; echo up >",
+      folder.path(), "/up; while :; do sleep 0.1; done) & sleep 1000");
+  Program run(Treekill({"-k30", "sh", "-c", script}), environment());
+  ASSERT_TRUE(Eventually([&] { return fs::exists(folder.path() + "/up"); }));
+  run.Signal(SIGTERM);
+  absl::SleepFor(absl::Milliseconds(300));
+  run.Signal(SIGKILL);
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(60)), IsEmpty());
+  EXPECT_EQ(ReadAll(file), "yes\n");
+}
+
+TEST_F(KeeperTest, CommandsOutliveIt) {
+  StartKeeper(Who::kRoot);
+  Program run(Treekill({"sh", "-c", "setsid sleep 1000 & sleep 4; exit 7"}),
+              environment());
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 5; }));
+  ASSERT_EQ(Manage(Who::kRoot, {"restart", kUnit}).exit_code(), 0);
+  pid_t killed = MainPid();
+  kill(killed, SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return MainPid() > killed; }));
+  ASSERT_EQ(Manage(Who::kRoot, {"stop", kUnit}).exit_code(), 0);
+  EXPECT_FALSE(fs::exists(fs::symlink_status(kLink)));
+  // And there are scopes, as before.
+  EXPECT_EQ(Run(Treekill({"true"})).exit_code(), 0);
+  Outcome outcome = run.Wait();
+  EXPECT_EQ(outcome.exit_code(), 7) << outcome.errors;
+  EXPECT_THAT(outcome.errors, IsEmpty());
+}
+
+TEST_F(KeeperTest, OneThatComesAgainEndsWhatWasLeftMeanwhile) {
+  StartKeeper(Who::kRoot);
+  Program run(Treekill({"sh", "-c", kTwoSleeps}), environment());
+  ASSERT_TRUE(Eventually([&] { return Sleeps() == 2; }));
+  ASSERT_EQ(Manage(Who::kRoot, {"stop", kUnit}).exit_code(), 0);
+  KillBoth();
+  absl::SleepFor(absl::Seconds(2));
+  EXPECT_EQ(Sleeps(), 2u);
+  ASSERT_EQ(Manage(Who::kRoot, {"start", kUnit}).exit_code(), 0);
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+}
+
+TEST_F(KeeperTest, SleepsWhileNothingHappens) {
+  StartKeeper(Who::kRoot);
+  Program run(Treekill({"sleep", "1000"}), environment());
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 3; }));
+  std::string status = absl::StrCat("/proc/", MainPid(), "/status");
+  auto switches = [&] {
+    std::string text = ReadAll(status);
+    return text.substr(text.find("voluntary_ctxt_switches"));
+  };
+  absl::SleepFor(absl::Seconds(3));
+  std::string before = switches();
+  absl::SleepFor(absl::Seconds(3));
+  EXPECT_EQ(switches(), before);
+}
+
+TEST_F(KeeperTest, ThereIsOneOnly) {
+  StartKeeper(Who::kRoot);
+  Arguments argv = {"systemd-run", "--scope", "-q", "-p", "Delegate=yes"};
+  for (const std::string& word : TreekillWord("keeper")) argv.push_back(word);
+  Outcome outcome = Run(argv);
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr("there is a keeper already"));
+}
+
+TEST_F(KeeperTest, NeedsADelegatedCgroup) {
+  Outcome outcome = Run(TreekillWord("keeper"));
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors,
+              AllOf(HasSubstr("has not delegated"), HasSubstr("Delegate=yes")));
+  EXPECT_FALSE(fs::exists(fs::symlink_status(kLink)));
+}
+
+TEST_F(KeeperTest, ALinkWithoutAKeeperIsNotFollowed) {
+  fs::create_directory("/run/treekill");
+  fs::create_directory("/sys/fs/cgroup/elsewhere");
+  for (const char* target :
+       {"/none", "/tmp", "/sys/fs/cgroup/elsewhere", "/sys/fs/cgroup"}) {
+    fs::remove(kLink);
+    fs::create_symlink(target, kLink);
+    Outcome outcome = Run(Treekill({"grep", "0::", "/proc/self/cgroup"}));
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_THAT(outcome.output, HasSubstr(".scope/treekill-")) << target;
+  }
+  fs::remove_all("/run/treekill");
+  fs::remove("/sys/fs/cgroup/elsewhere");
+}
+
+}  // namespace
+}  // namespace treekill::rig
