@@ -120,11 +120,12 @@ absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
   if (!unit.ok()) return unit.status();
   absl::StatusOr<std::vector<std::string>> properties = Properties(tree);
   if (!properties.ok()) return properties.status();
+  // It takes its time to start, while the child is started.
+  absl::Status asks = StartSystemdClient();
+  if (!asks.ok()) return asks;
   absl::StatusOr<std::unique_ptr<kernel::ParkedChild>> parked =
       kernel::ParkedChild::Start(leader->plan.plan());
   if (!parked.ok()) return parked.status();
-  absl::Status asks = StartSystemdClient();
-  if (!asks.ok()) return asks;
   tree.report.unit = *std::move(unit);
   absl::StatusOr<std::string> cgroup =
       systemd_->StartScope({.manager = tree.options.scope.manager,

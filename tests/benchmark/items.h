@@ -44,6 +44,9 @@ void MeasureIdle(const Sizes& sizes, Results& results);
 // 5: many runs, and that nothing is left of them.
 void MeasureMany(const Sizes& sizes, Results& results);
 
+// 6: treekill beside systemd-run, on a machine of tests/rig/systemd_machine.
+void MeasureCompanion(const Sizes& sizes, Results& results);
+
 // The cgroups that are left and have this process's pid in their names: by its
 // own hand, the library's, or --name.
 int LeavesLeft();

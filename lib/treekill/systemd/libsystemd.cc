@@ -52,6 +52,7 @@ absl::StatusOr<const Libsystemd*> LoadLibsystemd() {
   }
   TREEKILL_LIBSYSTEMD_FUNCTIONS(TREEKILL_FUNCTION)
 #undef TREEKILL_FUNCTION
+  table.is_255 = dlsym(library, "sd_id128_get_app_specific") != nullptr;
   return &table;
 }
 

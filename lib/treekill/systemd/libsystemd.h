@@ -38,6 +38,9 @@ struct Libsystemd {
 #define TREEKILL_FUNCTION(name) decltype(&::name) name = nullptr;
   TREEKILL_LIBSYSTEMD_FUNCTIONS(TREEKILL_FUNCTION)
 #undef TREEKILL_FUNCTION
+
+  // It is of systemd 255 or newer, and so, most likely, is the manager.
+  bool is_255 = false;
 };
 
 // The table; it stays loaded until the process ends. The error says what to

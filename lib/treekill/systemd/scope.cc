@@ -59,7 +59,7 @@ absl::Status ScopeKeeper::ConnectTo(const BusAddress& address) {
                                absl::StrCat("cannot use ", address.address));
   }
   bus_ = *std::move(bus);
-  offers_ = Offers{.controller = address.is_bus};
+  offers_ = Offers{.pidfd = lib_.is_255, .controller = address.is_bus};
   return absl::OkStatus();
 }
 

@@ -61,9 +61,10 @@ class ScopeKeeper final {
   bool Dispatch(const std::function<void(const std::string& unit)>& stopped);
 
  private:
-  // What not every version of systemd, and no private socket, takes.
+  // What not every version of systemd, and no private socket, takes. A pid will
+  // do: it is that of a child which nobody has waited for.
   struct Offers {
-    bool pidfd = true;
+    bool pidfd = false;
     bool controller = true;
   };
 
