@@ -176,7 +176,8 @@ absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
   } else {
     ScopedBlockAllSignals block;
 #ifdef TREEKILL_HAVE_CLONE_ENTRY
-    arguments.flags |= CLONE_VM;
+    arguments.flags |= CLONE_VM | CLONE_CHILD_CLEARTID;
+    arguments.child_tid = reinterpret_cast<uintptr_t>(&memory->busy);
     arguments.stack = reinterpret_cast<uintptr_t>(memory->stack);
     arguments.stack_size = sizeof(memory->stack);
     memory->entry = {&memory->plan, &memory->failure};

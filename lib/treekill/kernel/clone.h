@@ -5,6 +5,9 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <cstdint>
+
 #include "absl/status/statusor.h"
 #include "treekill/kernel/child.h"
 #include "treekill/kernel/fd.h"
@@ -20,6 +23,12 @@ enum class CloneForm {
   // A copy of the parent, as fork(2): 8 ms for each GiB that it has touched.
   kCopy,
 };
+
+#if defined(__x86_64__) || defined(__aarch64__)
+inline constexpr bool kSharesMemory = true;
+#else
+inline constexpr bool kSharesMemory = false;
+#endif
 
 struct Child {
   pid_t pid = 0;
@@ -47,6 +56,9 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
 // reaped by ReapChild(). Where memory cannot be shared it is a copy of this
 // process.
 struct ParkedMemory {
+  // 0 when it has execed or is dead; see set_tid_address(2). Stays 1 where
+  // memory is not shared.
+  std::atomic<uint32_t> busy = 1;
   ChildPlan plan;
   ChildFailure failure;
   ChildEntry entry;

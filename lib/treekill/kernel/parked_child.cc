@@ -1,38 +1,40 @@
 #include "treekill/kernel/parked_child.h"
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <utility>
 
 #include "treekill/kernel/channel.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
-#include "treekill/kernel/syscalls.h"
 
 namespace treekill::kernel {
 namespace {
 
-struct Ends {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-absl::StatusOr<Ends> MakePipe() {
-  int fds[2];
-  if (Pipe(fds) < 0) return ErrnoStatus(errno, "pipe2", "cannot make a pipe");
-  return Ends{UniqueFd(fds[0]), UniqueFd(fds[1])};
+// The kernel clears it at the exec, and wakes who waits here.
+void WaitUntilIdle(const std::atomic<uint32_t>& busy) {
+  while (busy.load() != 0) {
+    syscall(SYS_futex, &busy, FUTEX_WAIT, 1, nullptr, nullptr, 0);
+  }
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ParkedChild>> ParkedChild::Start(
     const ChildPlan& plan) {
+  if (!kSharesMemory) {
+    return absl::UnimplementedError(
+        "a process that waits to be moved to a scope cannot be made on this "
+        "architecture");
+  }
   absl::StatusOr<Channel> release = MakeChannel();
   if (!release.ok()) return release.status();
-  absl::StatusOr<Ends> running = MakePipe();
-  if (!running.ok()) return running.status();
   std::unique_ptr<ParkedChild> parked(new ParkedChild);
   parked->memory_.plan = plan;
   parked->memory_.plan.park_fd = release->far.get();
@@ -44,7 +46,6 @@ absl::StatusOr<std::unique_ptr<ParkedChild>> ParkedChild::Start(
   if (!child.ok()) return child.status();
   parked->child_ = *std::move(child);
   parked->release_ = std::move(release->near);
-  parked->running_ = std::move(running->read);
   return parked;
 }
 
@@ -58,10 +59,7 @@ absl::StatusOr<Child> ParkedChild::Release() {
   absl::Status sent = Send(release_.get(), "", 1, {}, absl::ZeroDuration());
   // One that was killed reads no more, and is handed over all the same.
   if (!sent.ok() && StatusErrno(sent) != EPIPE) return sent;
-  char nothing;
-  if (Read(running_.get(), &nothing, 1) < 0) {
-    return ErrnoStatus(errno, "read", "cannot wait for the command to start");
-  }
+  WaitUntilIdle(memory_.busy);
   Child child = std::move(child_);
   child.failure = memory_.failure;
   if (child.failure.stage != ChildStage::kNone) {

@@ -18,7 +18,8 @@ class ParkedChild final {
  public:
   // Starts one in our own cgroup. What `plan` points to must live as long as
   // this, and `parent` must be set. It is called "treekill-parked", has every
-  // signal blocked, and dies with the calling thread.
+  // signal blocked, and dies with the calling thread. kUnimplemented where it
+  // would not share our memory: see CloneForm.
   static absl::StatusOr<std::unique_ptr<ParkedChild>> Start(
       const ChildPlan& plan);
   // Kills and reaps it if it was not released.
@@ -29,7 +30,8 @@ class ParkedChild final {
   pid_t pid() const { return child_.pid; }
 
   // Lets it do as its plan says. Returns when it has execed or failed to, and
-  // hands it over, as Clone() does. To be called once.
+  // hands it over, as Clone() does. To be called once. No pipe tells of the
+  // exec, as a child that another thread forks would hold its end.
   absl::StatusOr<Child> Release();
 
  private:
@@ -37,9 +39,8 @@ class ParkedChild final {
 
   ParkedMemory memory_;
   Child child_;
-  // It waits for a byte from the one; the other ends with its exec.
+  // It waits for a byte from there.
   UniqueFd release_;
-  UniqueFd running_;
 };
 
 }  // namespace treekill::kernel
