@@ -142,7 +142,7 @@ absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
     return cgroup.status();
   }
   absl::StatusOr<containment::Placement> placement =
-      containment::PlaceInScope(*cgroup);
+      containment::PlaceInScope(*cgroup, (*parked)->pid());
   if (!placement.ok()) return placement.status();
   tree.placement =
       std::make_shared<const containment::Placement>(*std::move(placement));

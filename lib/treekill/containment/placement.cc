@@ -19,11 +19,11 @@ namespace treekill::containment {
 namespace {
 
 // A bind mount or a foreign namespace can show another cgroup at the place
-// where ours ought to be.
-absl::StatusOr<bool> HoldsThisProcess(const kernel::Cgroup& cgroup) {
-  absl::StatusOr<kernel::UniqueFd> self = kernel::OpenPidfd(getpid());
-  if (self.ok()) {
-    std::optional<uint64_t> id = kernel::CgroupIdOf(self->get());
+// where the wanted one ought to be.
+absl::StatusOr<bool> HoldsProcess(const kernel::Cgroup& cgroup, pid_t pid) {
+  absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
+  if (pidfd.ok()) {
+    std::optional<uint64_t> id = kernel::CgroupIdOf(pidfd->get());
     if (id.has_value()) return *id == cgroup.id();
   }
   absl::StatusOr<std::string> procs = kernel::ReadFile(
@@ -33,9 +33,9 @@ absl::StatusOr<bool> HoldsThisProcess(const kernel::Cgroup& cgroup) {
     if (kernel::StatusErrno(procs.status()) == EOPNOTSUPP) return true;
     return procs.status();
   }
-  std::string own = absl::StrCat(getpid());
+  std::string wanted = absl::StrCat(pid);
   for (absl::string_view line : absl::StrSplit(*procs, '\n')) {
-    if (line == own) return true;
+    if (line == wanted) return true;
   }
   return false;
 }
@@ -46,6 +46,28 @@ PlacementRight RightTo(const std::string& directory,
   return systemd::IsDelegated(directory, mount_point)
              ? PlacementRight::kDelegated
              : PlacementRight::kUndelegated;
+}
+
+// `name` is the path of the cgroup that process is in, as in /proc/PID/cgroup.
+absl::StatusOr<Placement> FindPlaceOf(pid_t pid, const std::string& name,
+                                      const kernel::CgroupMounts& mounts) {
+  absl::Status failure = absl::FailedPreconditionError(
+      absl::StrCat("the cgroup ", name, " of process ", pid,
+                   " is not to be seen through any cgroup2 mount"));
+  for (const kernel::CgroupMount& mount : mounts.v2) {
+    std::string directory = kernel::DirectoryOfCgroup(mount, name);
+    if (directory.empty()) continue;
+    absl::StatusOr<kernel::Cgroup> cgroup = kernel::Cgroup::Open(directory);
+    if (!cgroup.ok()) {
+      failure = cgroup.status();
+      continue;
+    }
+    absl::StatusOr<bool> holds = HoldsProcess(*cgroup, pid);
+    if (!holds.ok()) failure = holds.status();
+    if (!holds.ok() || !*holds) continue;
+    return Placement{*std::move(cgroup), RightTo(directory, mount.mount_point)};
+  }
+  return failure;
 }
 
 }  // namespace
@@ -65,40 +87,16 @@ absl::StatusOr<Placement> FindPlacement() {
     return absl::FailedPreconditionError(
         absl::StrCat("this process's own cgroup ", *own, " has been removed"));
   }
-  absl::Status failure = absl::FailedPreconditionError(
-      absl::StrCat("this process's own cgroup ", *own,
-                   " is not to be seen through any cgroup2 mount"));
-  for (const kernel::CgroupMount& mount : mounts->v2) {
-    std::string directory = kernel::DirectoryOfCgroup(mount, *own);
-    if (directory.empty()) continue;
-    absl::StatusOr<kernel::Cgroup> cgroup = kernel::Cgroup::Open(directory);
-    if (!cgroup.ok()) {
-      failure = cgroup.status();
-      continue;
-    }
-    absl::StatusOr<bool> ours = HoldsThisProcess(*cgroup);
-    if (!ours.ok()) failure = ours.status();
-    if (!ours.ok() || !*ours) continue;
-    return Placement{*std::move(cgroup), RightTo(directory, mount.mount_point)};
-  }
-  return failure;
+  return FindPlaceOf(getpid(), *own, *mounts);
 }
 
-absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup) {
+absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup, pid_t pid) {
   absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
   if (!mounts.ok()) return mounts.status();
-  absl::Status failure = absl::FailedPreconditionError(absl::StrCat(
-      "the scope's cgroup ", cgroup, " is not to be seen through any mount"));
-  for (const kernel::CgroupMount& mount : mounts->v2) {
-    std::string directory = kernel::DirectoryOfCgroup(mount, cgroup);
-    if (directory.empty()) continue;
-    absl::StatusOr<kernel::Cgroup> scope = kernel::Cgroup::Open(directory);
-    if (scope.ok()) {
-      return Placement{*std::move(scope), PlacementRight::kDelegated};
-    }
-    failure = scope.status();
-  }
-  return failure;
+  absl::StatusOr<Placement> scope = FindPlaceOf(pid, cgroup, *mounts);
+  // A user's manager does not mark what it delegates.
+  if (scope.ok()) scope->right = PlacementRight::kDelegated;
+  return scope;
 }
 
 }  // namespace treekill::containment

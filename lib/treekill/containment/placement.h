@@ -2,6 +2,8 @@
 #ifndef TREEKILL_CONTAINMENT_PLACEMENT_H_
 #define TREEKILL_CONTAINMENT_PLACEMENT_H_
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 
@@ -34,9 +36,9 @@ struct Placement {
 // An error says what is missing and what to do about it.
 absl::StatusOr<Placement> FindPlacement();
 
-// The cgroup of a scope that was made for us; `cgroup` is its path, as in
-// /proc/PID/cgroup.
-absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup);
+// The cgroup of a scope that was made for us, with the process `pid` in it;
+// `cgroup` is its path, as in /proc/PID/cgroup.
+absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup, pid_t pid);
 
 // Makes a leaf of that name; see leaf_name.h. `placement` must outlive the
 // hold. Fails unless the leaf can really be killed through cgroup.kill (Linux
