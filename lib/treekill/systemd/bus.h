@@ -18,6 +18,7 @@ namespace treekill::systemd {
 
 constexpr char kService[] = "org.freedesktop.systemd1";
 constexpr char kManagerPath[] = "/org/freedesktop/systemd1";
+constexpr char kUnitsPath[] = "/org/freedesktop/systemd1/unit";
 constexpr char kManagerInterface[] = "org.freedesktop.systemd1.Manager";
 
 // What a manager or a bus has answered; "" as the name: it has not.

@@ -243,7 +243,6 @@ absl::StatusOr<Scope> ScopeKeeper::Verify(const ScopeRequest& request) {
     return stillborn(
         absl::StrCat("was started, but its process is in ", *real));
   }
-  units_[path] = request.unit;
   return Scope{request.unit, *real};
 }
 
@@ -284,9 +283,14 @@ void ScopeKeeper::Tell(const char* method, const std::string& unit,
 int ScopeKeeper::OnRequestStop(sd_bus_message* message, void* keeper,
                                sd_bus_error*) {
   auto* self = static_cast<ScopeKeeper*>(keeper);
+  // It is sent to us alone: of the scopes whose controller we are.
   const char* path = self->lib_.sd_bus_message_get_path(message);
-  auto unit = self->units_.find(path == nullptr ? "" : path);
-  if (unit != self->units_.end()) self->stopped_.push_back(unit->second);
+  char* unit = nullptr;
+  if (path != nullptr &&
+      self->lib_.sd_bus_path_decode(path, kUnitsPath, &unit) > 0) {
+    self->stopped_.push_back(unit);
+  }
+  free(unit);
   return 0;
 }
 

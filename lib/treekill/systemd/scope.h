@@ -6,7 +6,6 @@
 #include <sys/types.h>
 
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -91,8 +90,6 @@ class ScopeKeeper final {
   // The one that is waited for, and how it ended.
   std::string job_;
   std::string job_result_;
-  // The scopes that are up, by their object paths.
-  std::map<std::string, std::string> units_;
   std::vector<std::string> stopped_;
 };
 
