@@ -88,6 +88,11 @@ absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
   for (const std::string& property : properties) {
     absl::Status valid = systemd::ParseProperty(property).status();
     if (!valid.ok()) return valid;
+    std::string utf8 = internal::ToUtf8(property);
+    if (utf8 != property) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the property ", utf8, " is not UTF-8"));
+    }
   }
   return properties;
 }

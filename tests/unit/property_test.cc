@@ -28,21 +28,19 @@ using Prefixes = std::vector<IpPrefix>;
 
 void Expect(const char* assignment, const char* name, const char* signature,
             const PropertyValue& value) {
-  absl::StatusOr<std::vector<Property>> properties = ParseProperty(assignment);
-  ASSERT_TRUE(properties.ok()) << properties.status();
-  ASSERT_EQ(properties->size(), 1u) << assignment;
-  const Property& property = properties->front();
-  EXPECT_EQ(property.name, name) << assignment;
-  EXPECT_EQ(property.signature, signature) << assignment;
-  EXPECT_TRUE(property.value == value) << assignment;
+  absl::StatusOr<Property> property = ParseProperty(assignment);
+  ASSERT_TRUE(property.ok()) << property.status();
+  EXPECT_EQ(property->name, name) << assignment;
+  EXPECT_EQ(property->signature, signature) << assignment;
+  EXPECT_TRUE(property->value == value) << assignment;
 }
 
 std::string Refusal(const std::string& assignment) {
-  absl::StatusOr<std::vector<Property>> properties = ParseProperty(assignment);
-  EXPECT_FALSE(properties.ok()) << assignment;
-  if (properties.ok()) return "";
-  EXPECT_EQ(properties.status().code(), absl::StatusCode::kInvalidArgument);
-  std::string message(properties.status().message());
+  absl::StatusOr<Property> property = ParseProperty(assignment);
+  EXPECT_FALSE(property.ok()) << assignment;
+  if (property.ok()) return "";
+  EXPECT_EQ(property.status().code(), absl::StatusCode::kInvalidArgument);
+  std::string message(property.status().message());
   EXPECT_THAT(message, Not(HasSubstr("\n")));
   return message;
 }
@@ -52,7 +50,8 @@ TEST(ParseProperty, Booleans) {
   Expect("SendSIGHUP=On", "SendSIGHUP", "b", true);
   Expect("SendSIGKILL=0", "SendSIGKILL", "b", false);
   Expect("IPAccounting=1", "IPAccounting", "b", true);
-  Expect("Delegate=no", "Delegate", "b", false);
+  Expect("Delegate=yes", "Delegate", "b", true);
+  EXPECT_THAT(Refusal("Delegate=no"), HasSubstr("cannot be"));
   Expect("Delegate=cpu memory", "DelegateControllers", "as",
          Strings{"cpu", "memory"});
 }

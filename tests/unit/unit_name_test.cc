@@ -26,7 +26,7 @@ TEST(UnitNameFromUser, AddsASuffixWhereThereIsNone) {
   EXPECT_EQ(FromUser("make", ".slice"), "make.slice");
   EXPECT_EQ(FromUser("make-4.2", ".service"), "make-4.2.service");
   EXPECT_EQ(FromUser("a.b"), "a.b.scope");
-  EXPECT_EQ(FromUser("a@b"), "a@b.scope");
+  EXPECT_EQ(FromUser("a@b", ".service"), "a@b.service");
   EXPECT_EQ(FromUser("a\\x20b"), "a\\x20b.scope");
   EXPECT_EQ(FromUser("a:b_c"), "a:b_c.scope");
 }
@@ -52,9 +52,10 @@ TEST(UnitNameFromUser, SaysWhatIsWrong) {
       {"a*", "pattern"},
       {"a?.scope", "pattern"},
       {"a[b]", "pattern"},
-      {"a@", "template"},
+      {"a@", "a scope has no '@'"},
       {"a@.service", "template"},
-      {"@a", "before the '@'"},
+      {"@a.service", "before the '@'"},
+      {"a@b.scope", "a scope has no '@'"},
       {std::string(250, 'x'), "longer than 255"},
   };
   for (const auto& [text, why] : kBad) {

@@ -44,11 +44,9 @@ absl::StatusOr<ScopeRequest> ParseRequest(const Words& words) {
                              ? absl::InfiniteDuration()
                              : absl::Microseconds(stop_timeout);
   for (size_t i = kFixedWords; i < words.size(); ++i) {
-    absl::StatusOr<std::vector<Property>> parsed = ParseProperty(words[i]);
-    if (!parsed.ok()) return parsed.status();
-    for (Property& property : *parsed) {
-      request.properties.push_back(std::move(property));
-    }
+    absl::StatusOr<Property> property = ParseProperty(words[i]);
+    if (!property.ok()) return property.status();
+    request.properties.push_back(*std::move(property));
   }
   return request;
 }

@@ -125,8 +125,7 @@ const char* SignatureOf(const PropertyValue& value) {
   return kSignatures[value.index()];
 }
 
-absl::StatusOr<std::vector<Property>> ParseProperty(
-    absl::string_view assignment) {
+absl::StatusOr<Property> ParseProperty(absl::string_view assignment) {
   size_t equals = assignment.find('=');
   if (equals == absl::string_view::npos || equals == 0) {
     return absl::InvalidArgumentError(
@@ -143,9 +142,13 @@ absl::StatusOr<std::vector<Property>> ParseProperty(
         absl::StrCat(name, "= does not take '", absl::CHexEscape(text),
                      "', but ", setting->kind->takes, setting->choices));
   }
+  const bool* on = std::get_if<bool>(&assigned->value);
+  if (name == "Delegate" && on != nullptr && !*on) {
+    return absl::InvalidArgumentError(
+        "Delegate=no cannot be: treekill makes a cgroup below the scope's");
+  }
   std::string signature = SignatureOf(assigned->value);
-  return std::vector<Property>{
-      {assigned->name, signature, std::move(assigned->value)}};
+  return Property{assigned->name, signature, std::move(assigned->value)};
 }
 
 }  // namespace treekill::systemd

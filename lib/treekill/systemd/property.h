@@ -48,8 +48,7 @@ struct Property {
 // What "NAME=VALUE" means to the service manager. kInvalidArgument, in one
 // line: an unknown name, one that is not for scopes, or a value that it does
 // not take.
-absl::StatusOr<std::vector<Property>> ParseProperty(
-    absl::string_view assignment);
+absl::StatusOr<Property> ParseProperty(absl::string_view assignment);
 
 }  // namespace treekill::systemd
 

@@ -45,9 +45,6 @@ absl::Status Bad(absl::string_view text, absl::string_view why) {
 // A slice's name is its path below the root, of parts that "-" separates.
 absl::Status CheckSlice(absl::string_view name, absl::string_view stem) {
   if (stem == "-") return absl::OkStatus();
-  if (absl::StrContains(stem, '@')) {
-    return Bad(name, "a slice has no '@'");
-  }
   if (absl::StartsWith(stem, "-") || absl::EndsWith(stem, "-") ||
       absl::StrContains(stem, "--")) {
     return Bad(name, "in a slice's name, each '-' goes between two parts");
@@ -80,7 +77,11 @@ absl::Status CheckName(absl::string_view name, size_t dot) {
   if (stem.empty()) return Bad(name, "there is only a type");
   absl::Status characters = CheckCharacters(stem);
   if (!characters.ok()) return characters;
-  if (name.substr(dot) == ".slice") return CheckSlice(name, stem);
+  absl::string_view type = name.substr(dot);
+  if ((type == ".slice" || type == ".scope") && absl::StrContains(stem, '@')) {
+    return Bad(name, absl::StrCat("a ", type.substr(1), " has no '@'"));
+  }
+  if (type == ".slice") return CheckSlice(name, stem);
   size_t at = stem.find('@');
   if (at == 0) return Bad(name, "there is nothing before the '@'");
   if (at == stem.size() - 1) {
