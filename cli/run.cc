@@ -79,7 +79,9 @@ class Run final {
       tree_ = Tree();
       supervisor_.reset();
       terminal_.Restore();
-      return ReportFailure(status);
+      int failed = ReportFailure(status);
+      if (absl::IsCancelled(status)) DieBySignal(EndingSignal());
+      return failed;
     }
     terminal_.Restore();
     // No destructor is run when we end by a signal.
@@ -129,6 +131,7 @@ class Run final {
                                    ? OnSupervisorDeath::kKillLeader
                                    : OnSupervisorDeath::kKillTree,
         .guardian_optional = line_.guardian == GuardianChoice::kTry,
+        .cancel_fd = signals_.end_fd(),
         .new_process_group = !terminal_.was_foreground() ||
                              line_.containment == Containment::kProcessGroup,
         .describe_members = line_.verbose || !line_.report.empty()};
@@ -148,6 +151,16 @@ class Run final {
     }
     NoteGuardian();
     return absl::OkStatus();
+  }
+
+  // That made the start be given up.
+  int EndingSignal() {
+    while (std::optional<Signals::Received> received = signals_.Next()) {
+      for (int signal : {SIGTERM, SIGHUP, SIGINT, SIGQUIT}) {
+        if (received->signal == signal) return signal;
+      }
+    }
+    return SIGTERM;
   }
 
   // Never a silent downgrade.

@@ -40,6 +40,7 @@ Signals::Signals() {
   SetDefault(SIGCHLD, 0);
   sigset_t wanted;
   sigemptyset(&wanted);
+  sigset_t ends = SetOf(SIGTERM);
   for (int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP,
                      SIGCHLD, kParentDeath}) {
     sigaddset(&wanted, signal);
@@ -49,13 +50,18 @@ Signals::Signals() {
       ignored_.push_back(signal);
     } else {
       sigaddset(&wanted, signal);
+      sigaddset(&ends, signal);
     }
   }
+  end_fd_ =
+      AboveStandardStreams(signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
   fd_ = AboveStandardStreams(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 Signals::~Signals() {
-  if (fd_ >= 0) close(fd_);
+  for (int fd : {fd_, end_fd_}) {
+    if (fd >= 0) close(fd);
+  }
 }
 
 std::optional<Signals::Received> Signals::Next() {

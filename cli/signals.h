@@ -31,12 +31,17 @@ class Signals final {
   int fd() const { return fd_; }
   std::optional<Received> Next();
 
+  // Readable when one of those has come that end a program: TERM, HUP, INT or
+  // QUIT. For Next() to be read.
+  int end_fd() const { return end_fd_; }
+
   // HUP, INT and QUIT as far as they were ignored when treekill started (by
   // nohup, or a shell's `&`): they stay so, for treekill and the command.
   const std::vector<int>& ignored() const { return ignored_; }
 
  private:
   int fd_ = -1;
+  int end_fd_ = -1;
   std::vector<int> ignored_;
 };
 

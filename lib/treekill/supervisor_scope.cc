@@ -137,7 +137,8 @@ absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
                             .unit = tree.report.unit,
                             .pid = (*parked)->pid(),
                             .stop_timeout = StopTimeout(tree.options.teardown),
-                            .properties = *std::move(properties)});
+                            .properties = *std::move(properties),
+                            .cancel_fd = tree.options.cancel_fd});
   if (!cgroup.ok()) {
     // One that does not answer now would answer the next request.
     if (!absl::IsFailedPrecondition(cgroup.status()) &&
@@ -196,7 +197,8 @@ void Supervisor::Impl::OnSystemdEvent() {
 bool Supervisor::Impl::MayFallBack(const absl::Status& why) const {
   return options_.containment == Containment::kAuto &&
          options_.require != Containment::kScope &&
-         !absl::IsInvalidArgument(why) && kernel::StatusErrno(why) == 0;
+         !absl::IsInvalidArgument(why) && !absl::IsCancelled(why) &&
+         kernel::StatusErrno(why) == 0;
 }
 
 // What Containment::kAuto takes when there is no scope to be had.

@@ -1,4 +1,8 @@
 // A run in a transient scope of systemd's.
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <memory>
 
@@ -301,6 +305,32 @@ TEST_F(InTheMiddle, TheBusDies) {
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_THAT(outcome.errors, HasSubstr("nothing is left"));
   Run({"systemctl", "reset-failed"});
+}
+
+// A socket where nobody answers.
+TEST_F(InTheMiddle, ASignalIsServedWhileSystemdHangs) {
+  TempDir folder;
+  std::string path = folder.path() + "/bus";
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  int bus = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(bind(bus, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+            0);
+  ASSERT_EQ(listen(bus, 10), 0);
+  auto hanging = environment();
+  hanging["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=" + path;
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
+    Program run(Treekill({"echo", "has run"}), hanging);
+    // The command, waiting.
+    ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 3; }));
+    run.Signal(signal);
+    Outcome outcome = run.Wait();
+    EXPECT_EQ(outcome.signal(), signal) << outcome.errors;
+    EXPECT_THAT(outcome.output, IsEmpty());
+    EXPECT_THAT(outcome.errors, HasSubstr("given up while systemd was asked"));
+  }
+  close(bus);
 }
 
 TEST_F(InTheMiddle, TreekillIsKilledAtItsStart) {

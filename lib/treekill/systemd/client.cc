@@ -124,7 +124,12 @@ absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
   // One that could not even begin has left its reason to be read.
   if (!sent.ok() && kernel::StatusErrno(sent) != EPIPE) return sent;
   while (true) {
-    absl::StatusOr<Words> words = ReceiveWords(channel_.get(), kPatience);
+    absl::StatusOr<Words> words =
+        ReceiveWords(channel_.get(), kPatience, scope.cancel_fd);
+    if (absl::IsCancelled(words.status())) {
+      return absl::CancelledError(
+          absl::StrCat("given up while systemd was asked for ", scope.unit));
+    }
     if (!words.ok()) {
       return kernel::WithContext(words.status(),
                                  "treekill-systemd does not answer");

@@ -28,6 +28,8 @@ struct NewScope {
   absl::Duration stop_timeout;
   // NAME=VALUE.
   std::vector<std::string> properties;
+  // -1: none.
+  int cancel_fd = -1;
 };
 
 // A running helper. The destructor ends and reaps it; the scopes stay. After
@@ -43,7 +45,8 @@ class Client final {
   ~Client();
 
   // Starts a scope and waits until it is up: the path of its cgroup, as in
-  // /proc/PID/cgroup. kUnavailable: nobody can be asked here; then, or when the
+  // /proc/PID/cgroup. kUnavailable: nobody can be asked here; kCancelled:
+  // `cancel_fd` was readable before there was an answer. Then, or when the
   // helper does not answer, it is of no more use.
   absl::StatusOr<std::string> StartScope(const NewScope& scope);
 

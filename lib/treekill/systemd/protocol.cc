@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <iterator>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -37,13 +38,17 @@ absl::Status SendWords(int channel, const Words& words) {
   return kernel::Send(channel, text.data(), text.size(), {}, kPatience);
 }
 
-absl::StatusOr<Words> ReceiveWords(int channel, absl::Duration patience) {
-  pollfd word{channel, POLLIN, 0};
+absl::StatusOr<Words> ReceiveWords(int channel, absl::Duration patience,
+                                   int cancel_fd) {
+  pollfd fds[] = {{channel, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
   int ready = 0;
   do {
-    ready = kernel::Poll(&word, 1, Milliseconds(patience));
+    ready = kernel::Poll(fds, std::size(fds), Milliseconds(patience));
   } while (ready < 0 && errno == EINTR);
   if (ready == 0) return absl::DeadlineExceededError("no answer");
+  if (fds[0].revents == 0 && fds[1].revents != 0) {
+    return absl::CancelledError("cancelled");
+  }
   std::string text(kMaxSize, '\0');
   absl::StatusOr<kernel::Received> received =
       kernel::Receive(channel, text.data(), text.size());

@@ -35,8 +35,10 @@ constexpr char kStopped[] = "stopped";
 absl::Status SendWords(int channel, const Words& words);
 
 // Waits for at most `patience`. Empty when the other end is closed;
-// kDeadlineExceeded when nothing has come.
-absl::StatusOr<Words> ReceiveWords(int channel, absl::Duration patience);
+// kDeadlineExceeded when nothing has come, kCancelled when nothing has and
+// `cancel_fd` (-1: none) is readable.
+absl::StatusOr<Words> ReceiveWords(int channel, absl::Duration patience,
+                                   int cancel_fd = -1);
 
 }  // namespace treekill::systemd
 
