@@ -119,17 +119,11 @@ std::string ToText(const std::vector<Garbage>& garbage, bool dry_run) {
 
 int GcMain(int argc, char** argv) {
   absl::StatusOr<GcCommandLine> line = ParseGcCommandLine(argc, argv);
-  if (!line.ok()) {
-    Message(std::string(line.status().message()));
-    return kOwnFailure;
-  }
+  if (!line.ok()) return Fail(line.status());
   if (line->help) return PrintToStdout(kGcHelp);
   bool dry_run = line->options.dry_run;
   absl::StatusOr<std::vector<Garbage>> garbage = CollectGarbage(line->options);
-  if (!garbage.ok()) {
-    Message(std::string(garbage.status().message()));
-    return kOwnFailure;
-  }
+  if (!garbage.ok()) return Fail(garbage.status());
   int printed = PrintToStdout(
       line->json ? absl::StrCat(GarbageToJson(*garbage, dry_run), "\n")
                  : ToText(*garbage, dry_run));

@@ -111,11 +111,6 @@ absl::Status Serve(Keeper* keeper, Signals* signals) {
   return absl::OkStatus();
 }
 
-int Fail(const absl::Status& status) {
-  Message(std::string(status.message()));
-  return kOwnFailure;
-}
-
 }  // namespace
 
 int KeeperMain(int argc, char** argv) {

@@ -6,27 +6,31 @@
 #include "absl/strings/str_cat.h"
 #include "cli/gc.h"
 #include "cli/keeper.h"
+#include "cli/kill.h"
 #include "cli/output.h"
+#include "cli/ps.h"
 #include "cli/run.h"
+#include "cli/wait.h"
 #include "treekill/treekill.h"
 
 namespace treekill::cli {
 namespace {
 
 constexpr char kHelp[] =
-    "Usage: treekill run [OPTION]... [--] COMMAND [ARG]...\n"
-    "       treekill gc [OPTION]... [DIRECTORY]\n"
-    "       treekill keeper [OPTION]...\n"
+    "Usage: treekill SUBCOMMAND [OPTION]...\n"
     "\n"
-    "run: COMMAND in a cgroup of its own; when treekill returns, nothing of\n"
-    "it is alive. gc: ends and removes what dead supervisors have left.\n"
-    "keeper: owns a cgroup in which treekill may run commands, and does the\n"
-    "same all the time; systemd starts it (treekill-keeper.service).\n"
+    "  run [--] COMMAND [ARG]...  runs COMMAND in a cgroup of its own; when\n"
+    "                             treekill returns, nothing of it is alive\n"
+    "  gc [DIRECTORY]             ends and removes what dead supervisors have\n"
+    "                             left\n"
+    "  kill --unit=NAME           ends every process of a unit of systemd's\n"
+    "  ps --unit=NAME             lists them\n"
+    "  wait --unit=NAME           waits until none is alive\n"
+    "  keeper                     owns a cgroup for run, and does as gc all\n"
+    "                             the time; for systemd to start\n"
     "\n"
-    "  treekill run --help      the options of run, and exit statuses\n"
-    "  treekill gc --help       the same of gc\n"
-    "  treekill keeper --help   the same of keeper\n"
-    "  treekill --version       the version\n";
+    "treekill SUBCOMMAND --help tells its options and exit statuses, and\n"
+    "treekill --version the version.\n";
 
 }  // namespace
 
@@ -36,6 +40,9 @@ int Main(int argc, char** argv) {
   if (word == "run") return RunMain(argc - 1, argv + 1);
   if (word == "gc") return GcMain(argc - 1, argv + 1);
   if (word == "keeper") return KeeperMain(argc - 1, argv + 1);
+  if (word == "kill") return KillMain(argc - 1, argv + 1);
+  if (word == "ps") return PsMain(argc - 1, argv + 1);
+  if (word == "wait") return WaitMain(argc - 1, argv + 1);
   if (word == "--help" || word == "-h" || word == "help") {
     return PrintToStdout(kHelp);
   }

@@ -73,6 +73,11 @@ std::string Names(const std::vector<Member>& members) {
       });
 }
 
+int Fail(const absl::Status& status) {
+  Message(std::string(status.message()));
+  return kOwnFailure;
+}
+
 int PrintToStdout(const std::string& text) {
   if (fputs(text.c_str(), stdout) < 0 || fflush(stdout) != 0) {
     Message("cannot write to standard output");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "treekill/report.h"
 
 namespace treekill::cli {
@@ -29,6 +30,9 @@ std::string Quoted(const std::string& text);
 
 // "12 (sh), 13 (sleep)": not yet safe to print.
 std::string Names(const std::vector<Member>& members);
+
+// Says what `status` is about; returns kOwnFailure.
+int Fail(const absl::Status& status);
 
 // Prints `text` on standard output; returns the exit status: 0, or kOwnFailure
 // when it could not be written.

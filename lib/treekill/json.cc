@@ -1,7 +1,13 @@
 #include "treekill/json.h"
 
 namespace treekill::internal {
-namespace {
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string ToUtf8(const std::string& text) {
+  return Json::parse(Dump(text)).get<std::string>();
+}
 
 Json MemberToJson(const Member& member) {
   Json json = {{"pid", member.pid},
@@ -13,16 +19,6 @@ Json MemberToJson(const Member& member) {
                {"state", std::string(1, member.state)}};
   if (!member.wait_channel.empty()) json["wchan"] = member.wait_channel;
   return json;
-}
-
-}  // namespace
-
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::string ToUtf8(const std::string& text) {
-  return Json::parse(Dump(text)).get<std::string>();
 }
 
 Json MembersToJson(const std::vector<Member>& members) {

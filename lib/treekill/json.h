@@ -18,6 +18,7 @@ constexpr int kSchemaVersion = 1;
 std::string Dump(const Json& json);
 // `text` with the bytes that are not UTF-8 replaced.
 std::string ToUtf8(const std::string& text);
+Json MemberToJson(const Member& member);
 Json MembersToJson(const std::vector<Member>& members);
 // The message; null when there is no error.
 Json ErrorToJson(const absl::Status& error);

@@ -27,5 +27,6 @@
 #include "treekill/supervisor.h"
 #include "treekill/teardown.h"
 #include "treekill/tree.h"
+#include "treekill/unit.h"
 
 #endif  // TREEKILL_TREEKILL_H_

@@ -29,12 +29,6 @@ class KeeperTest : public ScopeTest {
     ScopeTest::TearDown();
   }
 
-  Arguments TreekillWord(const std::string& word) const {
-    Arguments argv = Treekill({});
-    argv.back() = word;
-    return argv;
-  }
-
   Outcome Manage(Who who, Arguments words) const {
     words.insert(words.begin(), "systemctl");
     if (who == Who::kUser) words.insert(words.begin() + 1, "--user");
@@ -48,8 +42,7 @@ class KeeperTest : public ScopeTest {
         root ? "/run/systemd/system"
              : absl::StrCat(kTester.runtime_dir(), "/systemd/user");
     if (!root) {
-      // Or the user's manager would end with each session.
-      Run({"loginctl", "enable-linger", kTester.name});
+      KeepManager(kTester);
       RunInSession(kTester, {"mkdir", "-p", folder});
     }
     std::string text = ReadAll(absl::StrCat(TREEKILL_BUILD_DIR "/packaging/",
@@ -59,9 +52,9 @@ class KeeperTest : public ScopeTest {
     WriteAll(
         absl::StrCat(folder, "/", kUnit),
         absl::StrReplaceAll(
-            text,
-            {{program, absl::StrCat(absl::StrJoin(TreekillWord("keeper"), " "),
-                                    " ", options)}}));
+            text, {{program,
+                    absl::StrCat(absl::StrJoin(Subcommand("keeper", {}), " "),
+                                 " ", options)}}));
     ASSERT_EQ(Manage(who, {"daemon-reload"}).exit_code(), 0);
     Outcome started = Manage(who, {"start", kUnit});
     ASSERT_EQ(started.exit_code(), 0)
@@ -252,14 +245,14 @@ TEST_F(KeeperTest, SleepsWhileNothingHappens) {
 TEST_F(KeeperTest, ThereIsOneOnly) {
   StartKeeper(Who::kRoot);
   Arguments argv = {"systemd-run", "--scope", "-q", "-p", "Delegate=yes"};
-  for (const std::string& word : TreekillWord("keeper")) argv.push_back(word);
+  for (const std::string& word : Subcommand("keeper", {})) argv.push_back(word);
   Outcome outcome = Run(argv);
   EXPECT_EQ(outcome.exit_code(), 125);
   EXPECT_THAT(outcome.errors, HasSubstr("there is a keeper already"));
 }
 
 TEST_F(KeeperTest, NeedsADelegatedCgroup) {
-  Outcome outcome = Run(TreekillWord("keeper"));
+  Outcome outcome = Run(Subcommand("keeper", {}));
   EXPECT_EQ(outcome.exit_code(), 125);
   EXPECT_THAT(outcome.errors,
               AllOf(HasSubstr("has not delegated"), HasSubstr("Delegate=yes")));

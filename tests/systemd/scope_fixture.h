@@ -37,12 +37,20 @@ class ScopeTest : public SystemdTest {
   }
 
   Arguments Treekill(Arguments arguments) const {
-    arguments.insert(arguments.begin(), {treekill_, "run"});
+    return Subcommand("run", std::move(arguments));
+  }
+  Arguments Subcommand(const std::string& word, Arguments arguments) const {
+    arguments.insert(arguments.begin(), {treekill_, word});
     return arguments;
   }
   Outcome RunAs(Who who, Arguments argv) const {
     return who == Who::kRoot ? Run(std::move(argv))
                              : RunInSession(kTester, std::move(argv));
+  }
+
+  // The user's manager does not end with each session.
+  void KeepManager(const User& user) const {
+    Run({"loginctl", "enable-linger", user.name});
   }
 
   std::string Systemctl(Arguments arguments) const {

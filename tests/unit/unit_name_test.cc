@@ -72,21 +72,9 @@ TEST(UnitNameFromUser, SaysWhatIsWrong) {
 TEST(UnitNameFromUser, ASliceIsAPath) {
   for (const char* text : {"-a", "a-", "a--b", "--", "a@b"}) {
     EXPECT_THAT(FromUser(text, ".slice"), HasSubstr("refused")) << text;
-    EXPECT_FALSE(IsValidUnitName(absl::StrCat(text, ".slice"))) << text;
   }
   EXPECT_EQ(FromUser("-", ".slice"), "-.slice");
   EXPECT_EQ(FromUser("-a"), "-a.scope");
-}
-
-TEST(IsValidUnitName, OnlyWithAType) {
-  EXPECT_TRUE(IsValidUnitName("a.scope"));
-  EXPECT_TRUE(IsValidUnitName("a@b.service"));
-  for (const char* name : {"", "a", ".scope", "a.b", "a.Scope", "a.scope.",
-                           "a b.scope", "a@.service", "a/b.scope"}) {
-    EXPECT_FALSE(IsValidUnitName(name)) << name;
-  }
-  EXPECT_TRUE(IsValidUnitName(std::string(249, 'x') + ".scope"));
-  EXPECT_FALSE(IsValidUnitName(std::string(250, 'x') + ".scope"));
 }
 
 TEST(EscapeForUnitName, KeepsWhatMayStand) {
@@ -119,21 +107,6 @@ TEST(EscapeForUnitName, AsSystemdEscape) {
     EXPECT_EQ(OutputOf(absl::StrCat("systemd-escape -- '", text, "'")),
               EscapeForUnitName(text))
         << c;
-  }
-}
-
-TEST(UnitObjectPath, EscapesALabel) {
-  const char kPrefix[] = "/org/freedesktop/systemd1/unit/";
-  const std::pair<const char*, const char*> kLabels[] = {
-      {"make.scope", "make_2escope"},
-      {"-.slice", "_2d_2eslice"},
-      {"1a2.service", "_31a2_2eservice"},
-      {"a_b@c.service", "a_5fb_40c_2eservice"},
-      {"a\\x2db.mount", "a_5cx2db_2emount"},
-      {"", "_"},
-  };
-  for (const auto& [name, label] : kLabels) {
-    EXPECT_EQ(UnitObjectPath(name), absl::StrCat(kPrefix, label));
   }
 }
 

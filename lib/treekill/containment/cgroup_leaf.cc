@@ -22,7 +22,7 @@ constexpr int kMaxSignalPasses = 10;
 
 class CgroupLeaf final : public Hold {
  public:
-  // `maker` removes it in the end.
+  // `maker` removes it in the end; without `parent` nobody does.
   CgroupLeaf(const kernel::Cgroup* parent, kernel::Cgroup leaf,
              std::string name, pid_t maker)
       : parent_(parent),
@@ -36,7 +36,7 @@ class CgroupLeaf final : public Hold {
   }
 
   ~CgroupLeaf() override {
-    bool ours = maker_ == getpid();
+    bool ours = parent_ != nullptr && maker_ == getpid();
     if (ours && !removed_) (void)Remove();
   }
 
@@ -139,6 +139,7 @@ class CgroupLeaf final : public Hold {
   }
 
   absl::Status Remove() override {
+    if (parent_ == nullptr) return RemoveNothing();
     absl::Status status = parent_->RemoveChild(name_);
     removed_ = status.ok();
     return status;
@@ -146,6 +147,12 @@ class CgroupLeaf final : public Hold {
 
  private:
   std::string kill_path() const { return leaf_.path() + "/cgroup.kill"; }
+
+  absl::Status RemoveNothing() {
+    absl::StatusOr<bool> empty = IsEmpty();
+    if (!empty.ok() || *empty) return empty.status();
+    return kernel::ErrnoStatus(EBUSY, "rmdir", leaf_.path());
+  }
 
   // By a pidfd that is known to be a member's, so that a pid which was reused
   // since the list was read is not hit.
@@ -240,6 +247,16 @@ absl::StatusOr<std::unique_ptr<Hold>> TakeOverLeaf(const kernel::Cgroup& parent,
   if (!leaf.ok()) return leaf.status();
   auto hold =
       std::make_unique<CgroupLeaf>(&parent, *std::move(leaf), name, kAnother);
+  absl::Status opened = hold->OpenControls();
+  if (!opened.ok()) return opened;
+  return hold;
+}
+
+absl::StatusOr<std::unique_ptr<Hold>> HoldForeign(kernel::Cgroup cgroup) {
+  constexpr pid_t kAnother = 0;
+  std::string name = cgroup.path().substr(cgroup.path().rfind('/') + 1);
+  auto hold =
+      std::make_unique<CgroupLeaf>(nullptr, std::move(cgroup), name, kAnother);
   absl::Status opened = hold->OpenControls();
   if (!opened.ok()) return opened;
   return hold;

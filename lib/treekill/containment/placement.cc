@@ -99,4 +99,19 @@ absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup, pid_t pid) {
   return scope;
 }
 
+absl::StatusOr<kernel::Cgroup> OpenCgroup(const std::string& path) {
+  absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
+  if (!mounts.ok()) return mounts.status();
+  absl::Status failure = absl::FailedPreconditionError(absl::StrCat(
+      "the cgroup ", path, " is not to be seen through any cgroup2 mount"));
+  for (const kernel::CgroupMount& mount : mounts->v2) {
+    std::string directory = kernel::DirectoryOfCgroup(mount, path);
+    if (directory.empty()) continue;
+    absl::StatusOr<kernel::Cgroup> cgroup = kernel::Cgroup::Open(directory);
+    if (cgroup.ok()) return cgroup;
+    failure = cgroup.status();
+  }
+  return failure;
+}
+
 }  // namespace treekill::containment

@@ -62,6 +62,13 @@ absl::StatusOr<std::unique_ptr<Hold>> TakeOverLeaf(const kernel::Cgroup& parent,
                                                    const std::string& name,
                                                    LeafFds fds = LeafFds());
 
+// Holds a cgroup that somebody else has made, and will remove:
+// Hold::Remove() only says whether nobody is alive in it.
+absl::StatusOr<std::unique_ptr<Hold>> HoldForeign(kernel::Cgroup cgroup);
+
+// The directory of a cgroup by its path, as in /proc/PID/cgroup.
+absl::StatusOr<kernel::Cgroup> OpenCgroup(const std::string& path);
+
 }  // namespace treekill::containment
 
 #endif  // TREEKILL_CONTAINMENT_PLACEMENT_H_

@@ -44,6 +44,8 @@ class Finisher final {
   int events_fd() const { return hold_->events_fd(); }
 
   bool ended() const { return ended_; }
+  // SIGKILL was sent.
+  bool killed() const { return drain_end_ != absl::InfiniteDuration(); }
   // OK: nothing is alive, and the leaf is gone.
   const absl::Status& result() const { return result_; }
 

@@ -97,6 +97,15 @@ absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid) {
 
 pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }
 
+std::vector<std::string> ReadCommandLine(pid_t pid) {
+  std::string path = absl::StrCat("/proc/", pid, "/cmdline");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  if (!text.ok() || text->empty()) return {};
+  // A program may have overwritten the last NUL.
+  if (text->back() == '\0') text->pop_back();
+  return absl::StrSplit(*text, '\0');
+}
+
 std::string ReadWaitChannel(pid_t pid) {
   std::string path = ProcPath(pid, "wchan");
   absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);

@@ -60,6 +60,10 @@ absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid);
 // getpgid(2); -1 when the process has gone.
 pid_t ProcessGroupOf(pid_t pid);
 
+// The arguments of a process; empty when it has gone, or has none (a kernel
+// thread, a zombie).
+std::vector<std::string> ReadCommandLine(pid_t pid);
+
 // The kernel function that the process sleeps in, or "" when it is not to be
 // had (not ours, running, gone).
 std::string ReadWaitChannel(pid_t pid);

@@ -85,6 +85,18 @@ std::vector<BusAddress> AddressesOf(SystemdManager manager) {
   return system ? SystemAddresses() : UserAddresses();
 }
 
+absl::Status TryAddresses(
+    SystemdManager manager, const std::string& nobody,
+    const std::function<absl::Status(const BusAddress&)>& attempt) {
+  std::string why = nobody;
+  for (const BusAddress& address : AddressesOf(manager)) {
+    absl::Status result = attempt(address);
+    if (!absl::IsUnavailable(result)) return result;
+    absl::StrAppend(&why, "; ", result.message());
+  }
+  return absl::UnavailableError(why);
+}
+
 absl::StatusOr<BusHandle> OpenBus(const Libsystemd& lib,
                                   const BusAddress& address) {
   sd_bus* made = nullptr;

@@ -5,6 +5,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -66,6 +67,13 @@ struct BusAddress {
 // Where that manager may be reached, the best first: the bus that the
 // environment names, the one at its usual place, the private socket.
 std::vector<BusAddress> AddressesOf(SystemdManager manager);
+
+// Does `attempt` at one address of the manager after the other, while it comes
+// to kUnavailable: whether there is a manager behind an address shows with its
+// first answer. When nobody was there the error begins with `nobody`.
+absl::Status TryAddresses(
+    SystemdManager manager, const std::string& nobody,
+    const std::function<absl::Status(const BusAddress&)>& attempt);
 
 // kUnavailable when there is nobody.
 absl::StatusOr<BusHandle> OpenBus(const Libsystemd& lib,

@@ -75,6 +75,12 @@ absl::Status ErrorFrom(const Words& words) {
   return absl::Status(static_cast<absl::StatusCode>(code), words[2]);
 }
 
+Words Request(const char* request, SystemdManager manager,
+              const std::string& unit) {
+  return {request, kProtocolVersion, absl::StrCat(static_cast<int>(manager)),
+          unit};
+}
+
 }  // namespace
 
 absl::StatusOr<Client> Client::Start() {
@@ -108,28 +114,15 @@ void Client::Dismiss() {
   process_.pidfd.reset();
 }
 
-absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
-  bool for_ever = scope.stop_timeout == absl::InfiniteDuration();
-  uint64_t stop_timeout =
-      for_ever ? UINT64_MAX : absl::ToInt64Microseconds(scope.stop_timeout);
-  Words request = {kStartScope,
-                   kProtocolVersion,
-                   absl::StrCat(static_cast<int>(scope.manager)),
-                   scope.unit,
-                   absl::StrCat(scope.pid),
-                   absl::StrCat(stop_timeout)};
-  request.insert(request.end(), scope.properties.begin(),
-                 scope.properties.end());
+absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
+                                  size_t size, int cancel_fd) {
   absl::Status sent = SendWords(channel_.get(), request);
   // One that could not even begin has left its reason to be read.
   if (!sent.ok() && kernel::StatusErrno(sent) != EPIPE) return sent;
   while (true) {
     absl::StatusOr<Words> words =
-        ReceiveWords(channel_.get(), kPatience, scope.cancel_fd);
-    if (absl::IsCancelled(words.status())) {
-      return absl::CancelledError(
-          absl::StrCat("given up while systemd was asked for ", scope.unit));
-    }
+        ReceiveWords(channel_.get(), kPatience, cancel_fd);
+    if (absl::IsCancelled(words.status())) return words;
     if (!words.ok()) {
       return kernel::WithContext(words.status(),
                                  "treekill-systemd does not answer");
@@ -141,9 +134,45 @@ absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
       stopped_.push_back((*words)[1]);
       continue;
     }
-    if (words->size() == 3 && (*words)[0] == kScope) return (*words)[2];
+    if (words->size() == size && (*words)[0] == answer) return words;
     return ErrorFrom(*words);
   }
+}
+
+absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
+  bool for_ever = scope.stop_timeout == absl::InfiniteDuration();
+  uint64_t stop_timeout =
+      for_ever ? UINT64_MAX : absl::ToInt64Microseconds(scope.stop_timeout);
+  Words request = Request(kStartScope, scope.manager, scope.unit);
+  request.push_back(absl::StrCat(scope.pid));
+  request.push_back(absl::StrCat(stop_timeout));
+  request.insert(request.end(), scope.properties.begin(),
+                 scope.properties.end());
+  absl::StatusOr<Words> answer = Ask(request, kScope, 3, scope.cancel_fd);
+  if (absl::IsCancelled(answer.status())) {
+    return absl::CancelledError(
+        absl::StrCat("given up while systemd was asked for ", scope.unit));
+  }
+  if (!answer.ok()) return answer.status();
+  return (*answer)[2];
+}
+
+absl::StatusOr<UnitState> Client::QueryUnit(SystemdManager manager,
+                                            const std::string& unit) {
+  absl::StatusOr<Words> answer =
+      Ask(Request(kQueryUnit, manager, unit), kUnit, 5);
+  if (!answer.ok()) return answer.status();
+  return UnitState{.name = (*answer)[1],
+                   .active = (*answer)[2],
+                   .cgroup = (*answer)[3],
+                   .restart = (*answer)[4]};
+}
+
+absl::Status Client::SignalUnit(SystemdManager manager, const std::string& unit,
+                                int signal) {
+  Words request = Request(kSignalUnit, manager, unit);
+  request.push_back(absl::StrCat(signal));
+  return Ask(request, kDone, 1).status();
 }
 
 absl::StatusOr<std::optional<std::string>> Client::NextStopped() {

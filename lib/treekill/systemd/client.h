@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "treekill/kernel/fd.h"
 #include "treekill/systemd/manager.h"
 #include "treekill/systemd/protocol.h"
+#include "treekill/systemd/unit_state.h"
 
 namespace treekill::systemd {
 
@@ -50,6 +52,14 @@ class Client final {
   // helper does not answer, it is of no more use.
   absl::StatusOr<std::string> StartScope(const NewScope& scope);
 
+  // kNotFound: there is no such unit.
+  absl::StatusOr<UnitState> QueryUnit(SystemdManager manager,
+                                      const std::string& unit);
+
+  // Has systemd send `signal` to all processes of the unit.
+  absl::Status SignalUnit(SystemdManager manager, const std::string& unit,
+                          int signal);
+
   // The scope that is to be stopped, if there is one: systemd waits for its
   // end. An error: the helper is gone.
   absl::StatusOr<std::optional<std::string>> NextStopped();
@@ -61,6 +71,9 @@ class Client final {
  private:
   Client(kernel::Child process, kernel::UniqueFd channel)
       : process_(std::move(process)), channel_(std::move(channel)) {}
+  // Awaits the answer, which begins with `answer` and is of `size` words.
+  absl::StatusOr<Words> Ask(const Words& request, const char* answer,
+                            size_t size, int cancel_fd = -1);
   void Dismiss();
 
   kernel::Child process_;

@@ -15,35 +15,39 @@
 #include "treekill/systemd/libsystemd.h"
 #include "treekill/systemd/protocol.h"
 #include "treekill/systemd/scope.h"
+#include "treekill/systemd/unit.h"
 
 namespace treekill::systemd {
 namespace {
 
-// The words of a kStartScope before its properties.
-constexpr size_t kFixedWords = 6;
+// The words of every request, and of a kStartScope before its properties.
+constexpr size_t kRequestWords = 4;
+constexpr size_t kScopeWords = 6;
 
 Words ErrorWords(const absl::Status& status) {
   return {kError, absl::StrCat(static_cast<int>(status.code())),
           std::string(status.message())};
 }
 
-absl::StatusOr<ScopeRequest> ParseRequest(const Words& words) {
+absl::Status WrongVersion() {
+  return absl::FailedPreconditionError(
+      "treekill-systemd is of another version than treekill");
+}
+
+absl::StatusOr<ScopeRequest> ParseScope(SystemdManager manager,
+                                        const Words& words) {
   ScopeRequest request;
-  int manager = 0;
   uint64_t stop_timeout = 0;
-  if (words.size() < kFixedWords || words[0] != kStartScope ||
-      words[1] != kProtocolVersion || !absl::SimpleAtoi(words[2], &manager) ||
-      !absl::SimpleAtoi(words[4], &request.pid) ||
+  if (words.size() < kScopeWords || !absl::SimpleAtoi(words[4], &request.pid) ||
       !absl::SimpleAtoi(words[5], &stop_timeout)) {
-    return absl::FailedPreconditionError(
-        "treekill-systemd is of another version than treekill");
+    return WrongVersion();
   }
-  request.manager = static_cast<SystemdManager>(manager);
+  request.manager = manager;
   request.unit = words[3];
   request.stop_timeout = stop_timeout == UINT64_MAX
                              ? absl::InfiniteDuration()
                              : absl::Microseconds(stop_timeout);
-  for (size_t i = kFixedWords; i < words.size(); ++i) {
+  for (size_t i = kScopeWords; i < words.size(); ++i) {
     absl::StatusOr<Property> property = ParseProperty(words[i]);
     if (!property.ok()) return property.status();
     request.properties.push_back(*std::move(property));
@@ -51,15 +55,39 @@ absl::StatusOr<ScopeRequest> ParseRequest(const Words& words) {
   return request;
 }
 
-Words Answer(ScopeKeeper* keeper, const Words& words) {
-  absl::StatusOr<ScopeRequest> request = ParseRequest(words);
-  if (!request.ok()) return ErrorWords(request.status());
-  absl::StatusOr<Scope> scope = keeper->Start(*request);
-  if (!scope.ok()) return ErrorWords(scope.status());
-  return {kScope, scope->unit, scope->cgroup};
+absl::StatusOr<Words> Answer(const Libsystemd& lib, ScopeKeeper* keeper,
+                             const Words& words) {
+  int number = 0;
+  if (words.size() < kRequestWords || words[1] != kProtocolVersion ||
+      !absl::SimpleAtoi(words[2], &number)) {
+    return WrongVersion();
+  }
+  auto manager = static_cast<SystemdManager>(number);
+  const std::string& unit = words[3];
+  int signal = 0;
+  if (words[0] == kStartScope) {
+    absl::StatusOr<ScopeRequest> request = ParseScope(manager, words);
+    if (!request.ok()) return request.status();
+    absl::StatusOr<Scope> scope = keeper->Start(*request);
+    if (!scope.ok()) return scope.status();
+    return Words{kScope, scope->unit, scope->cgroup};
+  }
+  if (words[0] == kQueryUnit) {
+    absl::StatusOr<UnitState> state = QueryUnit(lib, manager, unit);
+    if (!state.ok()) return state.status();
+    return Words{kUnit, state->name, state->active, state->cgroup,
+                 state->restart};
+  }
+  if (words[0] == kSignalUnit && words.size() > kRequestWords &&
+      absl::SimpleAtoi(words[4], &signal)) {
+    absl::Status sent = SignalUnit(lib, manager, unit, signal);
+    if (!sent.ok()) return sent;
+    return Words{kDone};
+  }
+  return WrongVersion();
 }
 
-void Serve(ScopeKeeper* keeper) {
+void Serve(const Libsystemd& lib, ScopeKeeper* keeper) {
   while (true) {
     // poll(2) passes over a descriptor of -1.
     pollfd fds[] = {{kChannelFd, POLLIN, 0}, {keeper->fd(), POLLIN, 0}};
@@ -71,10 +99,11 @@ void Serve(ScopeKeeper* keeper) {
       absl::StatusOr<Words> words =
           ReceiveWords(kChannelFd, absl::ZeroDuration());
       if (!words.ok() || words->empty()) return;
-      Words answer = Answer(keeper, *words);
-      if (!SendWords(kChannelFd, answer).ok()) {
+      absl::StatusOr<Words> answer = Answer(lib, keeper, *words);
+      if (!answer.ok()) answer = ErrorWords(answer.status());
+      if (!SendWords(kChannelFd, *answer).ok()) {
         // Nobody is left who would use it.
-        if (answer[0] == kScope) keeper->Stop(answer[1]);
+        if ((*answer)[0] == kScope) keeper->Stop((*answer)[1]);
         return;
       }
     }
@@ -101,7 +130,7 @@ int HelperMain() {
     return 125;
   }
   ScopeKeeper keeper(**lib);
-  Serve(&keeper);
+  Serve(**lib, &keeper);
   return 0;
 }
 

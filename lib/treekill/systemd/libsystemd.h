@@ -29,6 +29,7 @@ namespace treekill::systemd {
   X(sd_bus_new)                          \
   X(sd_bus_get_fd)                       \
   X(sd_bus_path_decode)                  \
+  X(sd_bus_path_encode)                  \
   X(sd_bus_process)                      \
   X(sd_bus_set_address)                  \
   X(sd_bus_set_bus_client)               \

@@ -16,19 +16,26 @@
 namespace treekill::systemd {
 
 // The helper may be of another version: this changes with every change below.
-constexpr char kProtocolVersion[] = "1";
+constexpr char kProtocolVersion[] = "2";
 
 // Where the helper finds its end.
 constexpr int kChannelFd = 3;
 
 using Words = std::vector<std::string>;
 
-// VERSION, MANAGER (of SystemdManager), UNIT, PID, STOP-TIMEOUT in
-// microseconds, and NAME=VALUE for each property. Answered by kScope UNIT
-// CGROUP or kError CODE TEXT.
+// Each request goes on with VERSION, MANAGER (of SystemdManager) and UNIT, and
+// is answered as said there, or by kError CODE TEXT.
+constexpr char kError[] = "error";
+// PID, STOP-TIMEOUT in microseconds, and NAME=VALUE for each property; kScope
+// UNIT CGROUP.
 constexpr char kStartScope[] = "start-scope";
 constexpr char kScope[] = "scope";
-constexpr char kError[] = "error";
+// kUnit and the members of UnitState.
+constexpr char kQueryUnit[] = "query-unit";
+constexpr char kUnit[] = "unit";
+// SIGNAL; kDone.
+constexpr char kSignalUnit[] = "signal-unit";
+constexpr char kDone[] = "done";
 // UNIT is to be stopped: systemd waits for us to do it.
 constexpr char kStopped[] = "stopped";
 

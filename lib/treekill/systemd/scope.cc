@@ -11,7 +11,7 @@
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/systemd/append.h"
-#include "treekill/systemd/unit_name.h"
+#include "treekill/systemd/unit.h"
 
 namespace treekill::systemd {
 namespace {
@@ -26,7 +26,6 @@ constexpr absl::Duration kAskAgain = absl::Milliseconds(10);
 // For one that is taken for dead as soon as it is born.
 constexpr int kBirths = 4;
 
-constexpr char kUnitInterface[] = "org.freedesktop.systemd1.Unit";
 constexpr char kScopeInterface[] = "org.freedesktop.systemd1.Scope";
 constexpr char kUnitExists[] = "org.freedesktop.systemd1.UnitExists";
 
@@ -65,19 +64,18 @@ absl::Status ScopeKeeper::ConnectTo(const BusAddress& address) {
 
 absl::StatusOr<Scope> ScopeKeeper::Start(const ScopeRequest& request) {
   if (bus_ != nullptr) return StartHere(request);
-  // Whether there is a manager behind an address shows with its first answer.
-  std::string nobody = "there is no systemd to ask for a scope";
-  for (const BusAddress& address : AddressesOf(request.manager)) {
-    absl::Status result = ConnectTo(address);
-    if (result.ok()) {
-      absl::StatusOr<Scope> scope = StartHere(request);
-      if (!absl::IsUnavailable(scope.status())) return scope;
-      result = scope.status();
-    }
-    absl::StrAppend(&nobody, "; ", result.message());
-    bus_.reset();
-  }
-  return absl::UnavailableError(nobody);
+  absl::StatusOr<Scope> scope;
+  absl::Status asked =
+      TryAddresses(request.manager, "there is no systemd to ask for a scope",
+                   [&](const BusAddress& address) {
+                     absl::Status connected = ConnectTo(address);
+                     if (!connected.ok()) return connected;
+                     scope = StartHere(request);
+                     if (absl::IsUnavailable(scope.status())) bus_.reset();
+                     return scope.status();
+                   });
+  if (!asked.ok()) return asked;
+  return scope;
 }
 
 absl::StatusOr<Scope> ScopeKeeper::StartHere(const ScopeRequest& request) {
@@ -230,8 +228,8 @@ absl::StatusOr<Scope> ScopeKeeper::Verify(const ScopeRequest& request) {
   auto stillborn = [&](absl::string_view why) {
     return absl::AbortedError(absl::StrCat(request.unit, " ", why));
   };
-  std::string path = UnitObjectPath(request.unit);
-  absl::StatusOr<std::string> state = ActiveStateOf(path);
+  absl::StatusOr<std::string> state =
+      ReadUnitProperty(lib_, bus_, request.unit, kUnitInterface, "ActiveState");
   if (!state.ok()) return state.status();
   if (*state != "active") {
     return stillborn(absl::StrCat("is ", *state, " as soon as started"));
@@ -244,21 +242,6 @@ absl::StatusOr<Scope> ScopeKeeper::Verify(const ScopeRequest& request) {
         absl::StrCat("was started, but its process is in ", *real));
   }
   return Scope{request.unit, *real};
-}
-
-absl::StatusOr<std::string> ScopeKeeper::ActiveStateOf(
-    const std::string& path) const {
-  BusError error(lib_);
-  char* text = nullptr;
-  int result = lib_.sd_bus_get_property_string(
-      bus_.get(), kService, path.c_str(), kUnitInterface, "ActiveState",
-      error.get(), &text);
-  if (result < 0) {
-    return error.ToStatus("cannot ask systemd for ActiveState", result);
-  }
-  std::string state = text;
-  free(text);
-  return state;
 }
 
 void ScopeKeeper::Tell(const char* method, const std::string& unit,

@@ -75,7 +75,6 @@ class ScopeKeeper final {
   int AppendProcess(sd_bus_message* message, pid_t pid) const;
   absl::Status AwaitJob(const std::string& unit);
   absl::StatusOr<Scope> Verify(const ScopeRequest& request);
-  absl::StatusOr<std::string> ActiveStateOf(const std::string& path) const;
   void Tell(const char* method, const std::string& unit,
             const char* mode) const;
 

@@ -92,11 +92,6 @@ absl::Status CheckName(absl::string_view name, size_t dot) {
 
 }  // namespace
 
-bool IsValidUnitName(absl::string_view name) {
-  size_t dot = FindSuffix(name);
-  return dot != absl::string_view::npos && CheckName(name, dot).ok();
-}
-
 absl::StatusOr<std::string> UnitNameFromUser(absl::string_view text,
                                              absl::string_view suffix) {
   if (text.empty()) return Bad(text, "it is empty");
@@ -122,22 +117,6 @@ std::string EscapeForUnitName(absl::string_view text) {
     }
   }
   return escaped;
-}
-
-std::string UnitObjectPath(absl::string_view name) {
-  std::string path = "/org/freedesktop/systemd1/unit/";
-  if (name.empty()) path += '_';
-  for (size_t i = 0; i < name.size(); ++i) {
-    char c = name[i];
-    // A digit in front is escaped as well, as in the names that D-Bus gives to
-    // connections and interfaces.
-    if (absl::ascii_isalpha(c) || (i > 0 && absl::ascii_isdigit(c))) {
-      path += c;
-    } else {
-      absl::StrAppendFormat(&path, "_%02x", static_cast<unsigned char>(c));
-    }
-  }
-  return path;
 }
 
 }  // namespace treekill::systemd

@@ -10,24 +10,17 @@
 
 namespace treekill::systemd {
 
-// Names one unit, not a template of units: "make.scope", "getty@tty1.service",
-// "a-b.slice", "-.slice". At most 255 bytes.
-bool IsValidUnitName(absl::string_view name);
-
-// The unit that a user means by `text`: `text` itself when it ends in a type of
-// unit, whichever that is, or else with `suffix` (".scope") after it, as
-// systemctl(1) does. Where systemctl escapes a bad character, this refuses it
-// (kInvalidArgument) and says how to escape it.
+// The one unit, not a template of units, that a user means by `text`: `text`
+// itself when it ends in a type of unit, whichever that is, or else with
+// `suffix` (".scope") after it, as systemctl(1) does. At most 255 bytes. Where
+// systemctl escapes a bad character, this refuses it (kInvalidArgument) and
+// says how to escape it.
 absl::StatusOr<std::string> UnitNameFromUser(absl::string_view text,
                                              absl::string_view suffix);
 
 // As `systemd-escape TEXT`, but for any bytes: what comes out may stand in a
 // unit's name, and says where in a slice's name "/" was by "-".
 std::string EscapeForUnitName(absl::string_view text);
-
-// The unit's object on D-Bus, whether it exists or not:
-// /org/freedesktop/systemd1/unit/make_2escope. See org.freedesktop.systemd1(5).
-std::string UnitObjectPath(absl::string_view name);
 
 }  // namespace treekill::systemd
 

@@ -1,0 +1,75 @@
+#include "cli/unit_options.h"
+
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cli/duration.h"
+#include "cli/output.h"
+
+namespace treekill::cli {
+namespace {
+
+// Above those of the subcommands' own.
+enum Option { kUnitName = 512, kUserManager, kSystemManager };
+
+}  // namespace
+
+const char kUnitHelp[] =
+    "      --unit=NAME            a service (also without its suffix), scope "
+    "or\n"
+    "                             slice, whoever has made it\n"
+    "      --user, --system       whose systemd runs it (default: the user's\n"
+    "                             for users, the system's for root)\n";
+
+std::vector<option> WithUnitOptions(std::vector<option> own) {
+  own.insert(own.end(), {{"unit", required_argument, nullptr, kUnitName},
+                         {"user", no_argument, nullptr, kUserManager},
+                         {"system", no_argument, nullptr, kSystemManager},
+                         {"help", no_argument, nullptr, 'h'},
+                         {nullptr, 0, nullptr, 0}});
+  return own;
+}
+
+bool TakeUnitOption(const OptionReader& reader, UnitChoice* unit) {
+  switch (reader.option()) {
+    case kUnitName:
+      unit->name = reader.value();
+      return true;
+    case kUserManager:
+      unit->manager = SystemdManager::kUser;
+      return true;
+    case kSystemManager:
+      unit->manager = SystemdManager::kSystem;
+      return true;
+    default:
+      return false;
+  }
+}
+
+absl::Status CheckUnitChoice(const OptionReader& reader,
+                             const std::string& subcommand,
+                             const UnitChoice& unit) {
+  std::vector<std::string> words = reader.rest();
+  if (!words.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(subcommand, " takes no arguments, and got ",
+                     Quoted(words[0]), "; a unit is named by --unit=NAME"));
+  }
+  if (unit.name.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "nothing is named; usage: treekill ", subcommand, " --unit=NAME"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::Duration> DurationOf(const std::string& option,
+                                          const std::string& value) {
+  std::optional<absl::Duration> duration = ParseDuration(value);
+  if (duration.has_value()) return *duration;
+  return absl::InvalidArgumentError(
+      absl::StrCat("invalid ", option, " ", Quoted(value),
+                   ": a duration such as 1.5, 10s, 1min 30s or inf is wanted"));
+}
+
+}  // namespace treekill::cli

@@ -1,0 +1,103 @@
+// The processes of a unit that systemd runs, whoever has made it: a service, a
+// scope such as systemd-run's, or a slice with all that is below.
+#ifndef TREEKILL_UNIT_H_
+#define TREEKILL_UNIT_H_
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "treekill/report.h"
+#include "treekill/systemd/manager.h"
+
+namespace treekill {
+
+struct UnitMember {
+  Member process;
+  // Below the unit's own cgroup: "" there, else such as "/payload".
+  std::string cgroup;
+  // Any bytes: not safe to print as it is.
+  std::vector<std::string> argv;
+};
+
+struct UnitEndOptions {
+  // Sent first, to every process, and SIGCONT after it. SIGKILL: no grace.
+  int signal = SIGTERM;
+  // Until SIGKILL; ends early when all are gone.
+  absl::Duration grace = absl::Seconds(5);
+  // How long after SIGKILL a process may take to die.
+  absl::Duration drain_timeout = absl::Seconds(10);
+};
+
+struct UnitEnd {
+  // Nobody of those who were in the unit's cgroup is alive. Else:
+  bool drained = false;
+  std::vector<Member> survivors;
+  absl::Status error;
+  // SIGKILL was sent.
+  bool killed = false;
+  // systemd was asked to send the signals (KillUnit()), because the cgroup is
+  // not ours to write to.
+  bool by_manager = false;
+  // What systemd says of the unit then; it may have started a service again
+  // (Restart=). "" when it has forgotten the unit.
+  std::string active_state;
+};
+
+// A unit as it was when it was looked for. A service that is started again has
+// a new cgroup, which is not this one's.
+//
+// Threads: one at a time.
+class Unit final {
+ public:
+  // `name` is as for systemctl(1): without a suffix it is a service's. Asks the
+  // manager, through treekill-systemd (scope.h): blocks until that answers.
+  // kInvalidArgument: no name of a unit, or of one without processes;
+  // kNotFound: there is no such unit; kUnavailable: there is no manager to be
+  // asked.
+  static absl::StatusOr<Unit> Find(
+      const std::string& name, SystemdManager manager = SystemdManager::kAuto);
+
+  Unit(Unit&&) noexcept;
+  Unit& operator=(Unit&&) noexcept;
+  ~Unit();
+
+  // With its suffix, and not by an alias.
+  const std::string& name() const;
+  // "active", "inactive", "failed", ...: when it was looked for.
+  const std::string& active_state() const;
+  // The directory of its cgroup; "" when it had none, and so no processes.
+  std::string cgroup() const;
+
+  // Who is alive, nested cgroups included. A moment's picture.
+  absl::StatusOr<std::vector<UnitMember>> Members() const;
+
+  // Blocks until nobody is alive in its cgroup, or `timeout` is over: then
+  // false.
+  absl::StatusOr<bool> Wait(
+      absl::Duration timeout = absl::InfiniteDuration()) const;
+
+  // Ends all processes of the unit: a signal, a grace period, then cgroup.kill
+  // until nobody is alive. Blocks for as long as that takes. Leaves the unit
+  // itself to systemd. kFailedPrecondition: that would end the caller, or all
+  // of the machine. Another error: nothing was signalled.
+  absl::StatusOr<UnitEnd> End(const UnitEndOptions& options = UnitEndOptions());
+
+ private:
+  class Impl;
+  explicit Unit(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// One JSON object in one line, without a newline; its fields are a contract,
+// version `schema_version` 1, and written down in README.md.
+std::string UnitToJson(const Unit& unit,
+                       const std::vector<UnitMember>& members);
+
+}  // namespace treekill
+
+#endif  // TREEKILL_UNIT_H_

@@ -1,0 +1,288 @@
+// kill, wait and ps on units that somebody else has made.
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "nlohmann/json.hpp"
+#include "tests/systemd/scope_fixture.h"
+
+namespace treekill::rig {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// A daemon that ignores TERM, and a process in a cgroup below the unit's own:
+// five of them, with the shells.
+constexpr char kEscapees[] =
+    "own=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); "
+    "mkdir $own/main $own/nested; echo $$ >$own/main/cgroup.procs; "
+    "(trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' &) & "
+    "sleep 1000 & echo $! >$own/nested/cgroup.procs; "
+    "exec sleep 1000";
+constexpr size_t kEscapeeCount = 5;
+
+class UnitTest : public ScopeTest {
+ protected:
+  void TearDown() override {
+    // Who was killed has failed, says systemd.
+    if (!IsSkipped()) Run({"systemctl", "reset-failed"});
+    ScopeTest::TearDown();
+  }
+
+  Outcome As(Who who, const std::string& word, Arguments arguments) const {
+    return RunAs(who, Subcommand(word, std::move(arguments)));
+  }
+
+  // Starts a service by systemd-run, and waits until it has `count` processes.
+  void StartService(Who who, const std::string& unit, Arguments properties,
+                    const std::string& script, size_t count) const {
+    if (who == Who::kUser) KeepManager(kTester);
+    Arguments argv = {
+        "systemd-run", "--quiet", absl::StrCat("--unit=", unit),
+        absl::StrCat("--setenv=", kCookieVariable, "=", cookie())};
+    if (who == Who::kUser) argv.push_back("--user");
+    for (const std::string& property : properties) {
+      argv.push_back(absl::StrCat("--property=", property));
+    }
+    argv.insert(argv.end(), {"sh", "-c", script});
+    ASSERT_EQ(RunAs(who, argv).exit_code(), 0);
+    ASSERT_TRUE(Eventually([&] {
+      return FindByCookie(cookie()).size() == count;
+    })) << FindByCookie(cookie()).size();
+  }
+
+  std::string StateOf(Who who, const std::string& unit) const {
+    Arguments argv = {"systemctl", "is-active", unit};
+    if (who == Who::kUser) argv.push_back("--user");
+    return RunAs(who, argv).output;
+  }
+};
+
+class ForBoth : public UnitTest, public testing::WithParamInterface<Who> {};
+INSTANTIATE_TEST_SUITE_P(Unit, ForBoth, testing::Values(Who::kRoot, Who::kUser),
+                         [](const testing::TestParamInfo<Who>& info) {
+                           return info.param == Who::kRoot ? "Root" : "User";
+                         });
+
+TEST_P(ForBoth, ADaemonInAServiceIsEnded) {
+  StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
+               kEscapeeCount);
+  Outcome outcome =
+      As(GetParam(), "kill", {"--unit=victim", "--kill-after=0.2", "-v"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+  EXPECT_THAT(outcome.errors,
+              AllOf(HasSubstr("nothing of victim.service is alive"),
+                    HasSubstr("SIGKILL was needed"),
+                    Not(HasSubstr("by way of systemd"))));
+  EXPECT_TRUE(
+      Eventually([&] { return StateOf(GetParam(), "victim") != "active\n"; }));
+}
+
+TEST_P(ForBoth, ADaemonInAScopeIsEnded) {
+  Arguments argv = {"systemd-run",   "--quiet", "--scope",
+                    "--unit=victim", "-p",      "Delegate=yes"};
+  if (GetParam() == Who::kUser) {
+    KeepManager(kTester);
+    argv.push_back("--user");
+  }
+  argv.insert(argv.end(), {"sh", "-c", kEscapees});
+  if (GetParam() == Who::kUser) argv = InSession(kTester, argv);
+  Program run(argv, environment());
+  ASSERT_TRUE(Eventually(
+      [&] { return FindByCookie(cookie()).size() >= kEscapeeCount; }));
+  Outcome outcome =
+      As(GetParam(), "kill", {"--unit=victim.scope", "--kill-after=0.2"});
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+  EXPECT_EQ(As(GetParam(), "kill", {"--unit=victim.scope"}).exit_code(), 125);
+}
+
+TEST_P(ForBoth, TheFirstSignalAndItsGraceAreGiven) {
+  TempDir folder;
+  fs::permissions(folder.path(), fs::perms::all);
+  StartService(GetParam(), "victim", {},
+               absl::StrCat("trap 'sleep 1; echo yes >", folder.path(),
+                            "/done; exit' USR1; while :; do sleep 0.1; done"),
+               2);
+  Outcome outcome =
+      As(GetParam(), "kill", {"--unit=victim", "-s", "USR1", "-k", "30", "-v"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, Not(HasSubstr("SIGKILL")));
+  EXPECT_EQ(ReadAll(folder.path() + "/done"), "yes\n");
+}
+
+TEST_P(ForBoth, PsListsThoseOfNestedCgroups) {
+  StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
+               kEscapeeCount);
+  Outcome outcome = As(GetParam(), "ps", {"--unit=victim", "--json"});
+  auto json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["unit"], "victim.service");
+  EXPECT_EQ(json["active_state"], "active");
+  std::vector<pid_t> listed;
+  int nested = 0;
+  for (const auto& member : json["members"]) {
+    listed.push_back(member["pid"]);
+    nested += member["cgroup"] == "/nested";
+    if (member["cgroup"] == "/nested") {
+      EXPECT_EQ(member["command"], nlohmann::json({"sleep", "1000"}));
+    }
+  }
+  EXPECT_THAT(listed,
+              testing::UnorderedElementsAreArray(FindByCookie(cookie())));
+  EXPECT_EQ(nested, 1);
+  EXPECT_EQ(As(GetParam(), "kill", {"--unit=victim", "-s", "KILL"}).exit_code(),
+            0);
+}
+
+using Wait = UnitTest;
+
+TEST_F(Wait, UntilTheLastHasGone) {
+  StartService(Who::kRoot, "victim", {"KillMode=process"},
+               "setsid sleep 1000 & exec sleep 1000", 2);
+  EXPECT_EQ(
+      As(Who::kRoot, "wait", {"--unit=victim", "--timeout=0.2"}).exit_code(),
+      124);
+  Program wait(Subcommand("wait", {"--unit=victim"}), {});
+  Run({"systemctl", "stop", "victim"});
+  absl::SleepFor(absl::Milliseconds(300));
+  // The one that the service has left behind.
+  std::vector<pid_t> left = FindByCookie(cookie());
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(kill(wait.pid(), 0), 0);
+  kill(left[0], SIGKILL);
+  EXPECT_EQ(wait.Wait().exit_code(), 0);
+}
+
+TEST_F(Wait, NotForWhatHasNoProcesses) {
+  Run({"systemd-run", "-q", "--unit=done", "-p", "Type=oneshot", "-p",
+       "RemainAfterExit=yes", "true"});
+  EXPECT_EQ(As(Who::kRoot, "wait", {"--unit=done"}).exit_code(), 0);
+  EXPECT_EQ(As(Who::kRoot, "kill", {"--unit=done"}).exit_code(), 0);
+  EXPECT_EQ(As(Who::kRoot, "wait", {"--unit=no-such"}).exit_code(), 125);
+}
+
+using Kill = UnitTest;
+
+TEST_F(Kill, SaysThatSystemdStartsItAgain) {
+  StartService(Who::kRoot, "victim", {"Restart=always"}, "exec sleep 1000", 1);
+  Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, HasSubstr("systemctl stop victim.service"));
+  Run({"systemctl", "stop", "victim"});
+}
+
+TEST_F(Kill, GoesThroughSystemdWhereTheCgroupIsReadOnly) {
+  for (const char* signal : {"TERM", "KILL"}) {
+    StartService(Who::kRoot, "victim", {"Delegate=yes"}, kEscapees,
+                 kEscapeeCount);
+    Arguments argv = {"unshare",
+                      "-m",
+                      "sh",
+                      "-c",
+                      "mount -o remount,bind,ro /sys/fs/cgroup && exec \"$@\"",
+                      "sh"};
+    for (const std::string& word : Subcommand(
+             "kill", {"--unit=victim", "-k", "0.2", "-v", "-s", signal})) {
+      argv.push_back(word);
+    }
+    Outcome outcome = Run(argv);
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_THAT(outcome.errors, HasSubstr("by way of systemd"));
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+  }
+}
+
+TEST_F(Kill, WhatIsAnothersIsLeftAlone) {
+  StartService(Who::kRoot, "victim", {}, "exec sleep 1000", 1);
+  KeepManager(kTester2);
+  for (const char* unit :
+       {"--unit=victim", "--unit=user@4322.service", "--unit=user.slice"}) {
+    Outcome outcome = As(Who::kUser, "kill", {"--system", unit, "-s", "KILL"});
+    EXPECT_EQ(outcome.exit_code(), 125) << unit;
+    EXPECT_THAT(outcome.errors, AnyOf(HasSubstr("run as root"),
+                                      HasSubstr("holds treekill itself")))
+        << unit;
+  }
+  EXPECT_EQ(FindByCookie(cookie()).size(), 1u);
+  EXPECT_EQ(StateOf(Who::kRoot, "user@4322.service"), "active\n");
+  EXPECT_EQ(As(Who::kUser, "kill", {"--unit=victim"}).exit_code(), 125);
+  EXPECT_EQ(As(Who::kRoot, "kill", {"--unit=victim"}).exit_code(), 0);
+}
+
+TEST_F(Kill, NeverItsOwnUnitNorAllOfTheMachine) {
+  for (const char* unit :
+       {"init.scope", "-.slice", "test.scope", "system.slice"}) {
+    for (const char* signal : {"TERM", "KILL"}) {
+      Outcome outcome =
+          As(Who::kRoot, "kill", {absl::StrCat("--unit=", unit), "-s", signal});
+      EXPECT_EQ(outcome.exit_code(), 125) << unit;
+      EXPECT_THAT(outcome.errors,
+                  AnyOf(HasSubstr("holds the service manager itself"),
+                        HasSubstr("holds treekill itself")));
+    }
+  }
+  Arguments argv = {"--unit=mine"};
+  for (const std::string& word :
+       Subcommand("kill", {"--unit=mine.scope", "-s", "KILL"})) {
+    argv.push_back(word);
+  }
+  Outcome outcome = Run(Treekill(argv));
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr("mine.scope holds treekill itself"));
+}
+
+TEST_F(Kill, WhatCannotBeIsSaidInOneLine) {
+  const std::pair<Arguments, const char*> kBad[] = {
+      {{"--unit=no-such"}, "there is no unit no-such.service"},
+      {{"--unit=a/b"}, "escaped, as by systemd-escape, it is 'a-b'"},
+      {{"--unit=a*"}, "pattern"},
+      {{"--unit="}, "nothing is named"},
+      {{"--unit=basic.target"}, "has no processes of its own"},
+      {{"--unit=x", "y"}, "takes no arguments, and got 'y'"},
+      {{"--unit=x", "--signal=no"}, "invalid --signal 'no'"},
+      {{"--unit=x", "-k", "no"}, "invalid --kill-after 'no'"},
+      {{}, "usage: treekill kill --unit=NAME"},
+  };
+  for (const auto& [arguments, why] : kBad) {
+    Outcome outcome = As(Who::kRoot, "kill", arguments);
+    EXPECT_EQ(outcome.exit_code(), 125) << why;
+    EXPECT_THAT(outcome.errors, HasSubstr(why));
+    EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'),
+              1);
+  }
+  Outcome outcome =
+      RunWithoutSession(kTester2, Subcommand("kill", {"--unit=x"}));
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr("there is no systemd to ask"));
+  setenv("TREEKILL_SYSTEMD", "/none", 1);
+  EXPECT_THAT(As(Who::kRoot, "kill", {"--unit=x"}).errors,
+              HasSubstr("cannot start /none"));
+}
+
+using Ps = UnitTest;
+
+TEST_F(Ps, DoesNothingToATerminal) {
+  StartService(Who::kRoot, "victim", {},
+               "exec sh -c 'sleep 1000; :' \"$(printf '\\033[31m\\nforged')\"",
+               2);
+  Outcome outcome = As(Who::kRoot, "ps", {"--unit=victim"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("PID"), HasSubstr("sleep 1000"),
+                                    Not(HasSubstr("\033"))));
+  EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'), 3);
+  auto json = nlohmann::json::parse(
+      As(Who::kRoot, "ps", {"--unit=victim", "--json"}).output);
+  EXPECT_EQ(json["members"][0]["command"][3], "\033[31m\nforged");
+  EXPECT_EQ(As(Who::kRoot, "kill", {"--unit=victim"}).exit_code(), 0);
+}
+
+}  // namespace
+}  // namespace treekill::rig
