@@ -123,12 +123,15 @@ absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
     absl::StatusOr<Words> words =
         ReceiveWords(channel_.get(), kPatience, cancel_fd);
     if (absl::IsCancelled(words.status())) return words;
+    // It has not even read the request.
+    if (kernel::StatusErrno(words.status()) == ECONNRESET) words = Words();
     if (!words.ok()) {
       return kernel::WithContext(words.status(),
                                  "treekill-systemd does not answer");
     }
     if (words->empty()) {
-      return absl::UnavailableError("treekill-systemd has ended");
+      return absl::UnavailableError(
+          "treekill-systemd has ended; to see why, run it by itself");
     }
     if (words->size() == 2 && (*words)[0] == kStopped) {
       stopped_.push_back((*words)[1]);

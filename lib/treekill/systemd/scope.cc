@@ -138,6 +138,11 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
     } else {
       absl::Status failed = error.ToStatus(
           absl::StrCat("systemd does not start ", request.unit), result);
+      if (absl::IsPermissionDenied(failed)) {
+        return kernel::WithHint(
+            failed, "the system's manager serves root, and whom polkit lets; a "
+                    "user's own is asked with --user");
+      }
       if (!error.Is(kUnitExists)) return failed;
       return kernel::WithHint(
           failed, "choose another name, or stop that one: systemctl stop");
