@@ -349,6 +349,30 @@ TEST_F(InTheMiddle, TreekillIsKilledAtItsStart) {
   EXPECT_TRUE(Eventually([] { return Cgroups().empty(); }, absl::Minutes(1)));
 }
 
+// It holds the other end of all that the host has open.
+TEST_F(InTheMiddle, AForkedChildOfAHostKeepsNothing) {
+  TempDir folder;
+  std::string ready = folder.path() + "/ready";
+  Program host({HostPath(), absl::StrCat("--ready=", ready), "--then=fork",
+                "sleep", "1000"},
+               environment());
+  ASSERT_TRUE(Eventually([&] { return !ReadAll(ready).empty(); }));
+  auto count = [&](const std::string& name) {
+    int found = 0;
+    for (pid_t pid : FindByCookie(cookie())) {
+      found += ReadAll(absl::StrCat("/proc/", pid, "/comm")) == name + "\n";
+    }
+    return found;
+  };
+  EXPECT_EQ(count("treekill-system"), 1);
+  host.Signal(SIGUSR1);
+  ASSERT_TRUE(Eventually([&] { return count("host") == 2; }));
+  host.Signal(SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 1; }));
+  EXPECT_EQ(count("host"), 1);
+  KillByCookie(cookie());
+}
+
 TEST_F(InTheMiddle, TreekillIsKilled) {
   Program run(Treekill({"sh", "-c", "setsid sleep 1000 & sleep 1000"}),
               environment());

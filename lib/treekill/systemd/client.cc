@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -44,15 +45,18 @@ absl::StatusOr<kernel::Child> StartProgram(const std::string& program,
   absl::StatusOr<kernel::UniqueFd> null =
       kernel::OpenFile(AT_FDCWD, "/dev/null", O_RDWR, "/dev/null");
   if (!null.ok()) return null.status();
+  absl::StatusOr<kernel::UniqueFd> self = kernel::OpenPidfd(getpid());
+  if (!self.ok()) return self.status();
   kernel::FdMove fds[] = {{null->get(), STDIN_FILENO},
                           {null->get(), STDOUT_FILENO},
                           {null->get(), STDERR_FILENO},
-                          {channel, kChannelFd}};
+                          {channel, kChannelFd},
+                          {self->get(), kHostFd}};
   const char* const paths[] = {program.c_str(), nullptr};
   const char* const argv[] = {"treekill-systemd", nullptr};
   kernel::ChildPlan plan{.new_session = true,
                          .fds = fds,
-                         .fd_count = 4,
+                         .fd_count = std::size(fds),
                          .paths = paths,
                          .argv = argv,
                          .envp = environ};

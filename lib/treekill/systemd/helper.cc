@@ -90,11 +90,14 @@ absl::StatusOr<Words> Answer(const Libsystemd& lib, ScopeKeeper* keeper,
 void Serve(const Libsystemd& lib, ScopeKeeper* keeper) {
   while (true) {
     // poll(2) passes over a descriptor of -1.
-    pollfd fds[] = {{kChannelFd, POLLIN, 0}, {keeper->fd(), POLLIN, 0}};
+    pollfd fds[] = {{kChannelFd, POLLIN, 0},
+                    {keeper->fd(), POLLIN, 0},
+                    {kHostFd, POLLIN, 0}};
     if (kernel::Poll(fds, std::size(fds), /*timeout_ms=*/-1) < 0) {
       if (errno == EINTR) continue;
       return;
     }
+    if (fds[2].revents != 0) return;
     if (fds[0].revents != 0) {
       absl::StatusOr<Words> words =
           ReceiveWords(kChannelFd, absl::ZeroDuration());

@@ -18,8 +18,10 @@ namespace treekill::systemd {
 // The helper may be of another version: this changes with every change below.
 constexpr char kProtocolVersion[] = "2";
 
-// Where the helper finds its end.
+// Where the helper finds its end, and a pidfd of who has started it: a child
+// that this one forks holds the other end, too.
 constexpr int kChannelFd = 3;
+constexpr int kHostFd = 4;
 
 using Words = std::vector<std::string>;
 
