@@ -98,6 +98,9 @@ absl::StatusOr<Scope> ScopeKeeper::StartOnce(const ScopeRequest& request) {
 }
 
 void ScopeKeeper::Stop(const std::string& unit) const {
+  // With a controller, systemd would wait for the scope to become empty, which
+  // it is.
+  Tell("AbandonScope", unit, nullptr);
   Tell("StopUnit", unit, "replace");
 }
 
