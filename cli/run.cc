@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -134,6 +135,7 @@ class Run final {
         .cancel_fd = signals_.end_fd(),
         .new_process_group = !terminal_.was_foreground() ||
                              line_.containment == Containment::kProcessGroup,
+        .journal = WantsJournal(),
         .describe_members = line_.verbose || !line_.report.empty()};
     absl::StatusOr<Tree> tree =
         supervisor_->Spawn({.argv = line_.command,
@@ -175,6 +177,11 @@ class Run final {
         weak ? "; what leaves it is killed when it comes back as an orphan. "
                "--require=cgroup refuses to start so"
              : ""));
+  }
+
+  std::optional<bool> WantsJournal() const {
+    if (line_.journal == JournalChoice::kAuto) return std::nullopt;
+    return line_.journal == JournalChoice::kYes;
   }
 
   absl::Status WatchLifelines() {
@@ -335,6 +342,10 @@ class Run final {
     if (line_.verbose) Message(Summary(report));
     // With --guardian=try it was said at the start.
     if (line_.guardian == GuardianChoice::kYes) NoteGuardian();
+    if (line_.journal == JournalChoice::kYes && !report.journal_error.ok()) {
+      Message(absl::StrCat("an entry is missing in the journal: ",
+                           report.journal_error.message()));
+    }
     for (const absl::Status& error : report.errors) {
       Message(std::string(error.message()));
     }

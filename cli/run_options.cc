@@ -22,6 +22,7 @@ enum Option {
   kName,
   kReport,
   kGuardian,
+  kJournal,
   kDieWithParent,
   kLifeline,
   kUnit,
@@ -44,6 +45,7 @@ constexpr option kOptions[] = {
     {"chdir", required_argument, nullptr, 'C'},
     {"report", required_argument, nullptr, kReport},
     {"guardian", required_argument, nullptr, kGuardian},
+    {"journal", optional_argument, nullptr, kJournal},
     {"die-with-parent", optional_argument, nullptr, kDieWithParent},
     {"lifeline", required_argument, nullptr, kLifeline},
     {"unit", required_argument, nullptr, kUnit},
@@ -73,6 +75,13 @@ std::optional<GuardianChoice> ParseGuardianChoice(const std::string& text) {
   if (text == "yes") return GuardianChoice::kYes;
   if (text == "try") return GuardianChoice::kTry;
   if (text == "no") return GuardianChoice::kNo;
+  return std::nullopt;
+}
+
+std::optional<JournalChoice> ParseJournalChoice(const std::string& text) {
+  if (text.empty() || text == "yes") return JournalChoice::kYes;
+  if (text == "no") return JournalChoice::kNo;
+  if (text == "auto") return JournalChoice::kAuto;
   return std::nullopt;
 }
 
@@ -174,6 +183,9 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
     case kGuardian:
       return Store(ParseGuardianChoice(value), "--guardian", value,
                    "yes, try or no", &line->guardian);
+    case kJournal:
+      return Store(ParseJournalChoice(value), "--journal", value,
+                   "yes, no, auto, or nothing", &line->journal);
     case kDieWithParent:
       line->die_with_parent = true;
       // Without "=PID" there is no value.
@@ -244,6 +256,11 @@ const char kRunHelp[] =
     "                             started if treekill itself is killed: yes\n"
     "                             (the default) exits with 125 when it cannot\n"
     "                             be had; with no, COMMAND alone is killed\n"
+    "      --journal[=yes|no|auto]\n"
+    "                             write its start, its end and what outlives\n"
+    "                             COMMAND to systemd's journal (default: "
+    "auto,\n"
+    "                             if it is in a scope)\n"
     "      --name=NAME            a name for the cgroup\n"
     "  -C, --chdir=DIR            start COMMAND in DIR\n"
     "      --report=FILE|fd:N     write what happened there, in JSON\n"

@@ -17,6 +17,7 @@ namespace treekill::cli {
 extern const char kRunHelp[];
 
 enum class GuardianChoice { kYes, kTry, kNo };
+enum class JournalChoice { kYes, kNo, kAuto };
 
 struct RunCommandLine {
   bool help = false;
@@ -34,6 +35,7 @@ struct RunCommandLine {
   pid_t parent = 0;
   // -1: none.
   int lifeline = -1;
+  JournalChoice journal = JournalChoice::kAuto;
   std::string name;
   ScopeOptions scope;
   // An option for it was given.

@@ -1,5 +1,7 @@
 #include "treekill/json.h"
 
+#include "absl/strings/ascii.h"
+
 namespace treekill::internal {
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -7,6 +9,13 @@ std::string Dump(const Json& json) {
 
 std::string ToUtf8(const std::string& text) {
   return Json::parse(Dump(text)).get<std::string>();
+}
+
+std::string OneLine(std::string text) {
+  for (char& c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) c = ' ';
+  }
+  return ToUtf8(text);
 }
 
 Json MemberToJson(const Member& member) {

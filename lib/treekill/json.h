@@ -18,6 +18,8 @@ constexpr int kSchemaVersion = 1;
 std::string Dump(const Json& json);
 // `text` with the bytes that are not UTF-8 replaced.
 std::string ToUtf8(const std::string& text);
+// The same in one line: control characters are blanks.
+std::string OneLine(std::string text);
 Json MemberToJson(const Member& member);
 Json MembersToJson(const std::vector<Member>& members);
 // The message; null when there is no error.

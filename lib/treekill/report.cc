@@ -64,6 +64,7 @@ std::string ReportToJson(const TreeReport& report, int exit_status) {
       {"on_supervisor_death",
        OnSupervisorDeathName(report.on_supervisor_death)},
       {"guardian_error", ErrorToJson(report.guardian_error)},
+      {"journal_error", ErrorToJson(report.journal_error)},
       {"leader", LeaderToJson(report)},
       {"reason", EndReasonName(report.reason)},
       {"first_signal", SignalToJson(report.first_signal)},

@@ -72,6 +72,10 @@ struct TreeReport {
   OnSupervisorDeath on_supervisor_death = OnSupervisorDeath::kLeave;
   absl::Status guardian_error;
 
+  // Why an entry is missing in the journal (TreeOptions::journal), if so; the
+  // first reason. That there is no journal is none, unless it was asked for.
+  absl::Status journal_error;
+
   pid_t leader = 0;
   ExitStatus status;
   EndReason reason = EndReason::kLeaderExited;

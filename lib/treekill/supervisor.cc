@@ -15,6 +15,7 @@
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/supervisor_impl.h"
+#include "treekill/supervisor_journal.h"
 
 namespace treekill {
 namespace {
@@ -82,7 +83,8 @@ absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
 
 absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
     const Command& command, const TreeOptions& options) {
-  for (const absl::Status& valid : {Validate(command), Validate(options)}) {
+  for (const absl::Status& valid : {Validate(command), Validate(options),
+                                    internal::CheckJournal(options)}) {
     if (!valid.ok()) return valid;
   }
   if (options_.adopt_orphans && !trees_.empty()) {
@@ -107,6 +109,7 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
     return spawned;
   }
   trees_.emplace(tree->id, tree);
+  internal::JournalStart(*tree);
   // What has come beside an answer makes no descriptor readable.
   if (systemd_.has_value()) OnSystemdEvent();
   return tree;
@@ -329,9 +332,10 @@ void Supervisor::Impl::NoteLeaks(TreeState& tree) {
     return;
   }
   tree.report.leaked_count = static_cast<int>(members->size());
-  if (tree.options.describe_members) {
+  if (tree.options.describe_members || internal::IsInJournal(tree)) {
     tree.report.leaked = internal::DescribeMembers(*members);
   }
+  internal::JournalLeak(tree);
 }
 
 void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
@@ -487,6 +491,7 @@ void Supervisor::Impl::Finish(TreeState& tree) {
   tree.report.teardown_time = kernel::MonotonicNow() - tree.ending;
   trees_.erase(tree.id);
   Unguard(tree);
+  internal::JournalEnd(tree);
 }
 
 }  // namespace treekill

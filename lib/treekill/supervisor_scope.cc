@@ -68,10 +68,7 @@ std::string Description(const TreeState& tree) {
   if (text.empty()) {
     text = absl::StrJoin(tree.report.argv, " ").substr(0, kLongest);
   }
-  for (char& c : text) {
-    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) c = ' ';
-  }
-  return internal::ToUtf8(text);
+  return internal::OneLine(text);
 }
 
 absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,7 +58,14 @@ struct TreeOptions {
   // caller's and so can be in the foreground of the caller's terminal.
   bool new_process_group = true;
 
-  // Fills TreeReport::leaked: one read of /proc for each.
+  // Writes the start, leaks and the end to systemd's journal: see journal.h.
+  // nullopt: if the tree is in a scope, and there is a journal. With true,
+  // Spawn() fails with kNotFound when there is none, and starts nothing. Each
+  // entry takes a moment only, but 100 ms when the journal does not read; one
+  // that could not be written changes nothing else (TreeReport::journal_error).
+  std::optional<bool> journal = std::nullopt;
+
+  // Fills TreeReport::leaked: one read of /proc for each. So does the journal.
   bool describe_members = true;
 };
 

@@ -21,6 +21,7 @@
 #include "treekill/gc.h"
 #include "treekill/guardian_entry.h"
 #include "treekill/host.h"
+#include "treekill/journal.h"
 #include "treekill/keeper.h"
 #include "treekill/report.h"
 #include "treekill/run.h"
