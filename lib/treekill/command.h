@@ -61,7 +61,8 @@ struct Command {
   // does not know how to run goes to /bin/sh.
   std::vector<std::string> argv = {};
 
-  // "NAME=value" each; nullopt: the caller's environment at Spawn().
+  // "NAME=value" each; nullopt: the caller's environment at Spawn(), but see
+  // `inherit_fds`.
   std::optional<std::vector<std::string>> environment = std::nullopt;
 
   // Empty: the caller's. A relative path is the caller's; a relative program
@@ -76,6 +77,11 @@ struct Command {
 
   // Passes on every descriptor that is not close-on-exec, as a shell does. A
   // server wants false: then the command gets its streams and `extra_fds`.
+  //
+  // With this and the caller's environment the command takes the caller's place
+  // in the eyes of systemd: where $LISTEN_PID, $WATCHDOG_PID or
+  // $SYSTEMD_EXEC_PID name the caller, the command's name the command; see
+  // sd_listen_fds(3), sd_watchdog_enabled(3) and systemd.exec(5).
   bool inherit_fds = false;
 
   std::vector<ResourceLimit> limits = {};

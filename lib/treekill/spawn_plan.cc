@@ -20,6 +20,13 @@ constexpr char kShell[] = "/bin/sh";
 // What execvp(3) searches without PATH.
 constexpr char kDefaultPath[] = "/bin:/usr/bin";
 
+// By which systemd tells a process that what it has set up is for this process
+// and not for its children: sd_listen_fds(3), sd_watchdog_enabled(3) and
+// systemd.exec(5).
+constexpr absl::string_view kListenPid = "LISTEN_PID=";
+constexpr absl::string_view kOwnPidVariables[] = {
+    kListenPid, "WATCHDOG_PID=", "SYSTEMD_EXEC_PID="};
+
 const char* StageName(kernel::ChildStage stage) {
   switch (stage) {
     case kernel::ChildStage::kNone:
@@ -58,7 +65,10 @@ absl::Status SpawnPlan::Prepare(const Command& command,
   for (int signal : command.keep_ignored) {
     plan_.keep_ignored |= kernel::SignalBit(signal);
   }
+  PrepareEnvironment(command);
   PrepareArguments(command);
+  environment_.push_back(nullptr);
+  plan_.envp = environment_.data();
   return PrepareDescriptors(command);
 }
 
@@ -78,16 +88,6 @@ void SpawnPlan::PrepareArguments(const Command& command) {
   plan_.argv = argv_.data();
   plan_.shell_argv = shell_argv_.data();
 
-  if (command.environment.has_value()) {
-    for (const std::string& variable : *command.environment) {
-      environment_.push_back(variable.c_str());
-    }
-  } else {
-    for (char** variable = environ; variable && *variable; ++variable) {
-      environment_.push_back(*variable);
-    }
-  }
-
   const std::string& program = command.argv[0];
   if (absl::StrContains(program, '/')) {
     path_storage_.push_back(program);
@@ -104,9 +104,47 @@ void SpawnPlan::PrepareArguments(const Command& command) {
   }
   for (const std::string& path : path_storage_) paths_.push_back(path.c_str());
   paths_.push_back(nullptr);
-  environment_.push_back(nullptr);
   plan_.paths = paths_.data();
-  plan_.envp = environment_.data();
+}
+
+void SpawnPlan::PrepareEnvironment(const Command& command) {
+  if (command.environment.has_value()) {
+    for (const std::string& variable : *command.environment) {
+      environment_.push_back(variable.c_str());
+    }
+    return;
+  }
+  for (char** variable = environ; variable && *variable; ++variable) {
+    environment_.push_back(*variable);
+  }
+  if (command.inherit_fds) TakeOurPlace();
+}
+
+void SpawnPlan::TakeOurPlace() {
+  std::string pid = absl::StrCat(getpid());
+  bool listens = false;
+  for (const char*& variable : environment_) {
+    for (absl::string_view name : kOwnPidVariables) {
+      absl::string_view value = variable;
+      if (!absl::ConsumePrefix(&value, name) || value != pid) continue;
+      std::string& own = own_pid_variables_.emplace_back(name);
+      own.resize(name.size() + kernel::kPidDigits + 1);
+      pid_texts_.push_back(own.data() + name.size());
+      variable = own.data();
+      listens = listens || name == kListenPid;
+    }
+  }
+  // It says the same of a process as its pid does, and so names us.
+  if (listens) {
+    environment_.erase(std::remove_if(environment_.begin(), environment_.end(),
+                                      [](absl::string_view variable) {
+                                        return absl::StartsWith(
+                                            variable, "LISTEN_PIDFDID=");
+                                      }),
+                       environment_.end());
+  }
+  plan_.pid_texts = pid_texts_.data();
+  plan_.pid_text_count = static_cast<int>(pid_texts_.size());
 }
 
 absl::Status SpawnPlan::PrepareDescriptors(const Command& command) {

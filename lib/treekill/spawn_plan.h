@@ -2,6 +2,7 @@
 #ifndef TREEKILL_SPAWN_PLAN_H_
 #define TREEKILL_SPAWN_PLAN_H_
 
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -32,11 +33,17 @@ class SpawnPlan final {
 
  private:
   void PrepareArguments(const Command& command);
+  void PrepareEnvironment(const Command& command);
+  void TakeOurPlace();
   absl::Status PrepareDescriptors(const Command& command);
 
   kernel::ChildPlan plan_;
   std::vector<const char*> argv_;
   std::vector<const char*> environment_;
+  // Variables that name the command's own pid; what points into them is filled
+  // in by the child.
+  std::deque<std::string> own_pid_variables_;
+  std::vector<char*> pid_texts_;
   std::vector<const char*> shell_argv_;
   std::vector<std::string> path_storage_;
   std::vector<const char*> paths_;

@@ -78,6 +78,7 @@ TEST(ReportToJson, EveryField) {
   EXPECT_EQ(report.at("reason"), "timeout");
   EXPECT_EQ(report.at("on_supervisor_death"), "leave");
   EXPECT_EQ(report.at("guardian_error"), nullptr);
+  EXPECT_EQ(report.at("journal_error"), nullptr);
   EXPECT_EQ(report.at("first_signal"), "TERM");
   EXPECT_EQ(report.at("killed"), true);
   EXPECT_EQ(report.at("leaked_count"), 2);
@@ -95,6 +96,8 @@ TEST(ReportToJson, WhatItsSupervisorsDeathWouldHaveDone) {
   report.guardian_error = absl::UnavailableError("no more processes");
   EXPECT_EQ(Parsed(report).at("on_supervisor_death"), "kill-leader");
   EXPECT_EQ(Parsed(report).at("guardian_error"), "no more processes");
+  report.journal_error = absl::UnavailableError("it is full");
+  EXPECT_EQ(Parsed(report).at("journal_error"), "it is full");
   report.on_supervisor_death = OnSupervisorDeath::kKillTree;
   EXPECT_EQ(Parsed(report).at("on_supervisor_death"), "kill-tree");
 }

@@ -46,6 +46,7 @@ TEST(ParseRunCommandLine, Defaults) {
   EXPECT_EQ(line->require, Containment::kAuto);
   EXPECT_EQ(line->name + line->directory + line->report, "");
   EXPECT_EQ(line->guardian, GuardianChoice::kYes);
+  EXPECT_EQ(line->journal, JournalChoice::kAuto);
   EXPECT_FALSE(line->die_with_parent);
   EXPECT_EQ(line->lifeline, -1);
 }
@@ -71,7 +72,8 @@ TEST(ParseRunCommandLine, NumbersThatAreNone) {
   for (const char* word :
        {"--die-with-parent=0", "--die-with-parent=-1", "--die-with-parent=x",
         "--lifeline=", "--lifeline=-1", "--lifeline=0x3", "--lifeline= 3",
-        "--lifeline=99999999999", "--guardian=maybe", "--guardian="}) {
+        "--lifeline=99999999999", "--guardian=maybe",
+        "--guardian=", "--journal=maybe"}) {
     EXPECT_THAT(ErrorOf({word, "make"}), HasSubstr("it takes")) << word;
   }
 }
@@ -211,6 +213,23 @@ TEST(ParseRunCommandLine, WhatIsShownCannotHarmATerminal) {
   EXPECT_EQ(error.find('\x1b'), std::string::npos) << error;
   error = ErrorOf({"-\x9b", "make"});
   EXPECT_EQ(error.find('\x9b'), std::string::npos) << error;
+}
+
+TEST(ParseRunCommandLine, Journal) {
+  struct Case {
+    std::string option;
+    JournalChoice choice;
+  };
+  for (const Case& given :
+       std::vector<Case>{{"--journal", JournalChoice::kYes},
+                         {"--journal=yes", JournalChoice::kYes},
+                         {"--journal=no", JournalChoice::kNo},
+                         {"--journal=auto", JournalChoice::kAuto}}) {
+    absl::StatusOr<RunCommandLine> line = Parse({given.option, "make"});
+    ASSERT_TRUE(line.ok()) << line.status();
+    EXPECT_EQ(line->journal, given.choice) << given.option;
+    EXPECT_THAT(line->command, ElementsAre("make"));
+  }
 }
 
 }  // namespace

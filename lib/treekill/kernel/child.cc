@@ -183,6 +183,20 @@ long SetSignals(const ChildPlan& plan) {
               sizeof(SignalSet));
 }
 
+void WritePid(const ChildPlan& plan) {
+  if (plan.pid_text_count == 0) return;
+  char digits[kPidDigits];
+  int count = 0;
+  for (long pid = Call(SYS_getpid); pid > 0 && count < kPidDigits; pid /= 10) {
+    digits[count++] = static_cast<char>('0' + pid % 10);
+  }
+  for (int i = 0; i < plan.pid_text_count; ++i) {
+    char* text = plan.pid_texts[i];
+    for (int left = count; left > 0; --left) *text++ = digits[left - 1];
+    *text = '\0';
+  }
+}
+
 // As execvp(3): a directory of PATH where there is no such file, or which we
 // may not search, does not end the search.
 long Exec(const ChildPlan& plan) {
@@ -228,6 +242,7 @@ constexpr Step kSteps[] = {{ChildStage::kProcessGroup, LeaveProcessGroup},
 
 void RunChild(const ChildPlan& plan, ChildFailure* failure) {
   Park(plan);
+  WritePid(plan);
   for (const Step& step : kSteps) {
     long result = step.run(plan);
     if (result >= 0) continue;

@@ -29,6 +29,9 @@ struct ChildLimit {
   uint64_t hard = 0;
 };
 
+// The longest pid, in decimal.
+constexpr int kPidDigits = 10;
+
 // What to do before exec, in the order of the members. All pointers belong to
 // the caller and must live until the clone has returned; for CloneParked(),
 // until the child has execed or is dead.
@@ -71,6 +74,11 @@ struct ChildPlan {
   // disposition. The mask is set last.
   SignalSet keep_ignored = 0;
   SignalSet blocked = 0;
+
+  // Each has room for kPidDigits and a NUL: the child's pid, as it is in its
+  // own PID namespace, goes there in decimal. Parts of `envp`, for one.
+  char* const* pid_texts = nullptr;
+  int pid_text_count = 0;
 
   // Tried in turn as execvp(3) does; ends with nullptr.
   const char* const* paths = nullptr;
