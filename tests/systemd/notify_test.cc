@@ -1,5 +1,6 @@
 // A command under treekill that systemd has set up something for: a socket to
 // notify it by, a watchdog, sockets to listen on.
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -140,6 +141,11 @@ kernel::UniqueFd Connect(const std::string& path) {
   return fd;
 }
 
+bool IsReadable(const kernel::UniqueFd& fd) {
+  pollfd ready{fd.get(), POLLIN, 0};
+  return poll(&ready, 1, 0) == 1;
+}
+
 // systemd-socket-proxyd asks sd_listen_fds(3), and gives up without sockets.
 TEST_F(NotifyTest, ASocketThatSystemdListensOnReachesTheCommand) {
   MakeService("NotifyAccess=all\n",
@@ -151,12 +157,14 @@ TEST_F(NotifyTest, ASocketThatSystemdListensOnReachesTheCommand) {
   ASSERT_EQ(Run({"systemctl", "start", "svc.socket"}).exit_code(), 0);
   kernel::UniqueFd client = Connect("/run/activated");
   ASSERT_EQ(write(client.get(), "hello", 5), 5);
+  ASSERT_TRUE(Eventually([&] { return IsReadable(target); }))
+      << Systemctl({"status", "svc.service"});
   kernel::UniqueFd server(
       accept4(target.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  ASSERT_TRUE(Eventually([&] { return IsReadable(server); }));
   char text[16] = {};
   ASSERT_EQ(read(server.get(), text, sizeof(text)), 5);
   EXPECT_STREQ(text, "hello");
-  EXPECT_TRUE(Eventually([&] { return Property("ActiveState") == "active"; }));
 }
 
 }  // namespace
