@@ -121,7 +121,7 @@ TEST_F(JournalProtocolTest, SomebodyIsThere) {
 
 TEST_F(JournalProtocolTest, APathThatNoSocketCanHave) {
   absl::Status found = FindJournal("/" + std::string(200, 'x'));
-  EXPECT_EQ(kernel::StatusErrno(found), ENAMETOOLONG) << found;
+  EXPECT_TRUE(absl::IsInvalidArgument(found)) << found;
 }
 
 // Without an end, one that waits would never return.
