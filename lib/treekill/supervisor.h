@@ -22,9 +22,10 @@ namespace treekill {
 
 struct SupervisorOptions {
   // kAuto: a cgroup below ours, or where systemd manages that and has not
-  // delegated it, below the keeper's (keeper.h), else in a scope. When systemd cannot be asked, ours all the same
-  // if it is writable; and the process group only if `require` says that this
-  // is enough. TreeReport::containment_error tells.
+  // delegated it, below the keeper's (keeper.h), else in a scope. When systemd
+  // cannot be asked, ours all the same if it is writable; and the process group
+  // only if `require` says that this is enough. TreeReport::containment_error
+  // tells.
   Containment containment = Containment::kAuto;
 
   // Create(), or Spawn(), fails unless the trees are held at least as firmly.

@@ -50,8 +50,8 @@ struct TreeOptions {
   // Of no effect with kLeave; kKillLeader means kAlways.
   ParentDeathSignal parent_death_signal = ParentDeathSignal::kFromMainThread;
 
-  // Spawn() gives up, with kCancelled, when this descriptor is readable while it
-  // waits for systemd. The caller's; -1 for none.
+  // Spawn() gives up, with kCancelled, when this descriptor is readable while
+  // it waits for systemd. The caller's; -1 for none.
   int cancel_fd = -1;
 
   // Gives the leader a process group of its own. Without, it stays in the
