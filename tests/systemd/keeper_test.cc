@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "tests/systemd/scope_fixture.h"
+#include "treekill/treekill.h"
 
 namespace treekill::rig {
 namespace {
@@ -145,6 +146,32 @@ TEST_F(KeeperTest, WhatAKeeperCannotGiveIsGivenByAScope) {
         Run(Treekill({option, "grep", "0::", "/proc/self/cgroup"}));
     EXPECT_THAT(outcome.output, HasSubstr(".scope/treekill-")) << option;
   }
+}
+
+TEST_F(KeeperTest, AServerSeesItComeAndGo) {
+  absl::StatusOr<Supervisor> supervisor = Supervisor::Create();
+  ASSERT_TRUE(supervisor.ok()) << supervisor.status();
+  auto run = [&](const ScopeOptions& scope) {
+    absl::StatusOr<Tree> tree =
+        supervisor->Spawn({.argv = {"true"}}, {.scope = scope});
+    EXPECT_TRUE(tree.ok()) << tree.status();
+    if (!tree.ok()) return std::string();
+    EXPECT_EQ(tree->Wait(absl::Minutes(1)).value_or(false), true);
+    EXPECT_TRUE(tree->report().drained);
+    return absl::StrCat(ContainmentName(tree->report().containment), " ",
+                        tree->report().leaf);
+  };
+  EXPECT_THAT(run({}),
+              HasSubstr("scope /sys/fs/cgroup/system.slice/treekill-"));
+  StartKeeper(Who::kRoot);
+  EXPECT_THAT(run({}), HasSubstr("cgroup /sys/fs/cgroup/system.slice/"
+                                 "treekill-keeper.service/treekill-"));
+  // It cannot give that.
+  EXPECT_THAT(run({.properties = {"TasksMax=50"}}), HasSubstr("scope "));
+  ASSERT_EQ(Manage(Who::kRoot, {"stop", kUnit}).exit_code(), 0);
+  EXPECT_THAT(run({}), HasSubstr("scope "));
+  ASSERT_EQ(Manage(Who::kRoot, {"start", kUnit}).exit_code(), 0);
+  EXPECT_THAT(run({}), HasSubstr("cgroup "));
 }
 
 TEST_F(KeeperTest, EndsWhatAKilledTreekillAndItsGuardianHaveLeft) {
