@@ -137,10 +137,11 @@ class Unit::Impl final {
     if (state_.cgroup.empty()) return absl::OkStatus();
     absl::StatusOr<kernel::Cgroup> cgroup =
         containment::OpenCgroup(state_.cgroup);
-    if (cgroup.ok()) cgroup_ = *std::move(cgroup);
     // It may have ended meanwhile.
-    return absl::IsNotFound(cgroup.status()) ? absl::OkStatus()
-                                             : cgroup.status();
+    if (absl::IsNotFound(cgroup.status())) return absl::OkStatus();
+    if (!cgroup.ok()) return cgroup.status();
+    cgroup_ = *std::move(cgroup);
+    return absl::OkStatus();
   }
 
   const systemd::UnitState& state() const { return state_; }
