@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "treekill/containment/leaf_name.h"
 #include "treekill/containment/placement.h"
 #include "treekill/guardian/finish.h"
@@ -23,6 +24,10 @@ namespace {
 
 // That are ended together. Each holds four descriptors meanwhile.
 constexpr size_t kAtATime = 64;
+
+// What a supervisor that has just died has left is for its guardian to end, who
+// takes a moment to say so.
+constexpr absl::Duration kGuardiansMoment = absl::Milliseconds(100);
 
 struct Candidate {
   // Of the cgroup that the leaf is in. It is opened when its turn has come: no
@@ -174,6 +179,8 @@ absl::StatusOr<std::vector<Garbage>> CollectGarbage(
   if (!root.ok()) return root.status();
   absl::StatusOr<std::vector<Candidate>> found = FindGarbage(*root);
   if (!found.ok()) return found.status();
+  // Each is looked at again when its turn has come.
+  if (!found->empty()) absl::SleepFor(kGuardiansMoment);
   Collector collector(*root, options);
   for (Candidate& candidate : *found) collector.Take(&candidate);
   collector.End();

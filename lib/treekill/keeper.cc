@@ -29,6 +29,9 @@ constexpr absl::Duration kLookLater = absl::Seconds(1);
 // When an owner could not be watched.
 constexpr absl::Duration kLookAgain = absl::Seconds(10);
 
+// A keeper that waits does not hear that it is to end.
+constexpr absl::Duration kDrain = absl::Seconds(2);
+
 // No pid.
 constexpr uint64_t kMadeKey = uint64_t{1} << 32;
 
@@ -129,21 +132,39 @@ class Keeper::Impl final {
     LookIn(kLookLater);
   }
 
+  // The look first: when the sweep is due as well, its time comes next.
   absl::StatusOr<std::vector<Garbage>> DoWhatIsDue() {
     absl::Duration now = kernel::MonotonicNow();
-    absl::StatusOr<bool> garbage = false;
     if (next_look_ <= now) {
       next_look_ = absl::InfiniteDuration();
-      garbage = Look();
+      absl::StatusOr<bool> garbage = Look();
       if (!garbage.ok()) LookIn(kLookAgain);
+      if (!garbage.ok()) return garbage.status();
+      return *garbage ? Collect(cgroup_.path()) : std::vector<Garbage>();
     }
-    if (next_sweep_ <= now) {
-      next_sweep_ = now + options_.sweep_interval;
-      return CollectGarbage();
-    }
-    if (!garbage.ok()) return garbage.status();
-    if (!*garbage) return std::vector<Garbage>();
-    return CollectGarbage({.below = cgroup_.path()});
+    if (now < next_sweep_) return std::vector<Garbage>();
+    next_sweep_ = now + options_.sweep_interval;
+    absl::Status linked = KeepLink();
+    if (!linked.ok()) return linked;
+    return Collect("");
+  }
+
+  // What could not be ended is looked at again.
+  absl::StatusOr<std::vector<Garbage>> Collect(const std::string& below) {
+    absl::StatusOr<std::vector<Garbage>> garbage =
+        CollectGarbage({.below = below, .drain_timeout = kDrain});
+    bool done = garbage.ok() &&
+                std::all_of(garbage->begin(), garbage->end(),
+                            [](const Garbage& leaf) { return leaf.removed; });
+    if (!done && !below.empty()) LookIn(kLookAgain);
+    return garbage;
+  }
+
+  // Others may have removed its directory.
+  absl::Status KeepLink() {
+    absl::StatusOr<std::string> said = kernel::ReadLinkOf(geteuid(), link_);
+    if (!absl::IsNotFound(said.status())) return absl::OkStatus();
+    return kernel::SetLink(link_, cgroup_.path());
   }
 
   // Watches the owners of the leaves that are new. True when one is gone.
@@ -153,6 +174,7 @@ class Keeper::Impl final {
     if (!watched.ok() && kernel::StatusErrno(watched) != EEXIST) return watched;
     std::map<std::string, pid_t> still_known;
     bool garbage = false;
+    absl::Status failure;
     absl::Status visited = cgroup_.VisitBelow(
         [&](const kernel::Cgroup& parent,
             const std::string& name) -> absl::StatusOr<bool> {
@@ -162,7 +184,7 @@ class Keeper::Impl final {
           } else if (std::optional<containment::LeafName> leaf =
                          containment::ParseLeafName(name)) {
             absl::StatusOr<bool> gone = LookAt(parent, name, *leaf);
-            if (!gone.ok()) LookIn(kLookAgain);
+            failure.Update(gone.status());
             garbage = garbage || (gone.ok() && *gone);
             known = known_.find(name);
             if (known != known_.end()) still_known.insert(*known);
@@ -171,6 +193,9 @@ class Keeper::Impl final {
         });
     if (!visited.ok()) return visited;
     Forget(still_known);
+    // Nobody is left waiting for what could not be looked at.
+    if (!failure.ok() && !garbage) return failure;
+    if (!failure.ok()) LookIn(kLookAgain);
     return garbage;
   }
 

@@ -23,7 +23,8 @@ constexpr char kUsage[] =
     "  --rounds=N       pairs of short commands (1000)\n"
     "  --tree-rounds=N  pairs of big trees (15)\n"
     "  --items=LIST     some of them, such as 125 (12345); 6 needs systemd:\n"
-    "                   tests/rig/systemd_machine treekill_benchmark --items=6\n"
+    "                   tests/rig/systemd_machine treekill_benchmark "
+    "--items=6\n"
     "  --json=FILE      write the results there as well\n"
     "  --strict         fail when a target is missed\n";
 
@@ -93,12 +94,9 @@ int Main(int argc, char** argv) {
   const struct {
     char number;
     void (*measure)(const Sizes&, Results&);
-  } items[] = {{'1', MeasureCommandLine},
-               {'2', MeasureLibrary},
-               {'3', MeasureBigTree},
-               {'4', MeasureIdle},
-               {'5', MeasureMany},
-               {'6', MeasureCompanion}};
+  } items[] = {{'1', MeasureCommandLine}, {'2', MeasureLibrary},
+               {'3', MeasureBigTree},     {'4', MeasureIdle},
+               {'5', MeasureMany},        {'6', MeasureCompanion}};
   for (const auto& item : items) {
     bool wanted = options.items.find(item.number) != std::string::npos;
     if (wanted && !Stopped()) item.measure(options.sizes, results);

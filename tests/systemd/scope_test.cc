@@ -349,6 +349,26 @@ TEST_F(InTheMiddle, TreekillIsKilledAtItsStart) {
   EXPECT_TRUE(Eventually([] { return Cgroups().empty(); }, absl::Minutes(1)));
 }
 
+// On the system's bus anybody may send anybody a signal.
+TEST_F(InTheMiddle, ASignalThatIsNotSystemdsIsNotBelieved) {
+  Program run(Treekill({"--unit=mine", "sleep", "3"}), environment());
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() >= 3; }));
+  std::string names = Run({"busctl", "list", "--unique", "--no-legend"}).output;
+  int sent = 0;
+  for (absl::string_view line : absl::StrSplit(names, '\n')) {
+    std::string name(line.substr(0, line.find(' ')));
+    if (name.empty()) continue;
+    sent += RunInSession(kTester,
+                         {"busctl", "--system", "emit", "--destination=" + name,
+                          "/org/freedesktop/systemd1/unit/mine_2escope",
+                          "org.freedesktop.systemd1.Scope", "RequestStop"})
+                .exit_code() == 0;
+  }
+  EXPECT_GT(sent, 3);
+  Outcome outcome = run.Wait();
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+}
+
 // It holds the other end of all that the host has open.
 TEST_F(InTheMiddle, AForkedChildOfAHostKeepsNothing) {
   TempDir folder;

@@ -34,6 +34,8 @@ absl::StatusOr<std::string> ReadLinkOf(uid_t owner, const std::string& path) {
 absl::Status SetLink(const std::string& path, const std::string& target) {
   std::string directory = path.substr(0, path.rfind('/'));
   std::string made = absl::StrCat(path, ".", getpid());
+  // Of one that was killed here.
+  unlink(made.c_str());
   bool there =
       Mkdirat(AT_FDCWD, directory.c_str(), 0755) == 0 || errno == EEXIST;
   if (there && symlink(target.c_str(), made.c_str()) == 0) {

@@ -22,6 +22,7 @@ namespace treekill::systemd {
   X(sd_bus_message_append_array)         \
   X(sd_bus_message_close_container)      \
   X(sd_bus_message_get_path)             \
+  X(sd_bus_message_get_sender)           \
   X(sd_bus_message_new_method_call)      \
   X(sd_bus_message_open_container)       \
   X(sd_bus_message_read)                 \

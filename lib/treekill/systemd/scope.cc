@@ -125,6 +125,8 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
       result = lib_.sd_bus_message_read(answered, "o", &job);
     }
     if (result >= 0) {
+      const char* sender = lib_.sd_bus_message_get_sender(answered);
+      manager_ = sender == nullptr ? "" : sender;
       job_ = job;
       job_result_.clear();
       return absl::OkStatus();
@@ -143,8 +145,9 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
           absl::StrCat("systemd does not start ", request.unit), result);
       if (absl::IsPermissionDenied(failed)) {
         return kernel::WithHint(
-            failed, "the system's manager serves root, and whom polkit lets; a "
-                    "user's own is asked with --user");
+            failed,
+            "the system's manager serves root, and whom polkit lets; a "
+            "user's own is asked with --user");
       }
       if (!error.Is(kUnitExists)) return failed;
       return kernel::WithHint(
@@ -197,6 +200,9 @@ int ScopeKeeper::AppendProcess(sd_bus_message* message, pid_t pid) const {
 int ScopeKeeper::OnJobRemoved(sd_bus_message* message, void* keeper,
                               sd_bus_error*) {
   auto* self = static_cast<ScopeKeeper*>(keeper);
+  // Anybody on the bus may send us one.
+  const char* sender = self->lib_.sd_bus_message_get_sender(message);
+  if (sender != nullptr && self->manager_ != sender) return 0;
   uint32_t id = 0;
   const char* job = nullptr;
   const char* unit = nullptr;
@@ -274,7 +280,6 @@ void ScopeKeeper::Tell(const char* method, const std::string& unit,
 int ScopeKeeper::OnRequestStop(sd_bus_message* message, void* keeper,
                                sd_bus_error*) {
   auto* self = static_cast<ScopeKeeper*>(keeper);
-  // It is sent to us alone: of the scopes whose controller we are.
   const char* path = self->lib_.sd_bus_message_get_path(message);
   char* unit = nullptr;
   if (path != nullptr &&
@@ -296,7 +301,13 @@ bool ScopeKeeper::Dispatch(
   do {
     processed = lib_.sd_bus_process(bus_.get(), nullptr);
   } while (processed > 0);
-  for (const std::string& unit : std::exchange(stopped_, {})) stopped(unit);
+  for (const std::string& unit : std::exchange(stopped_, {})) {
+    // Anybody on the bus may say so; and by its name the manager is not known,
+    // as it has another after a daemon-reexec.
+    absl::StatusOr<std::string> state =
+        ReadUnitProperty(lib_, bus_, unit, kUnitInterface, "ActiveState");
+    if (state.ok() && *state == "deactivating") stopped(unit);
+  }
   if (processed < 0) bus_.reset();
   return processed >= 0;
 }

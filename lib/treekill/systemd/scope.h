@@ -86,6 +86,8 @@ class ScopeKeeper final {
   const Libsystemd& lib_;
   BusHandle bus_{nullptr, BusClose{nullptr}};
   Offers offers_;
+  // Its name on the bus when it last answered.
+  std::string manager_;
   // The one that is waited for, and how it ended.
   std::string job_;
   std::string job_result_;
