@@ -66,21 +66,6 @@ void NoteError(TreeState& tree, const absl::Status& error) {
 
 // ---------------------------------------------------------------- the start
 
-absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
-    const TreeState& tree) const {
-  switch (tree.report.containment) {
-    case Containment::kProcess:
-      return containment::HoldProcess();
-    case Containment::kProcessGroup:
-      return containment::HoldProcessGroup();
-    case Containment::kAuto:
-    case Containment::kCgroup:
-    case Containment::kScope:
-      break;
-  }
-  return containment::HoldInCgroup(*tree.placement, tree.leaf_name);
-}
-
 absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
     const Command& command, const TreeOptions& options) {
   for (const absl::Status& valid : {Validate(command), Validate(options),

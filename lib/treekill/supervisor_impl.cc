@@ -3,9 +3,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "treekill/containment/keeper.h"
-#include "treekill/systemd/delegation.h"
 
 namespace treekill {
 
@@ -41,47 +38,6 @@ absl::Status Supervisor::Impl::FillReserve() {
   return absl::OkStatus();
 }
 
-absl::Status Supervisor::Impl::Place() {
-  bool choose = options_.containment == Containment::kAuto;
-  containment_ = choose ? Containment::kCgroup : options_.containment;
-  if (IsWeaker(containment_, options_.require)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("containment ", ContainmentName(containment_),
-                     " is weaker than what is required: ",
-                     ContainmentName(options_.require)));
-  }
-  if (containment_ != Containment::kCgroup) return absl::OkStatus();
-  absl::StatusOr<containment::Placement> placement =
-      containment::FindPlacement();
-  if (!placement.ok()) return placement.status();
-  // The single-writer rule: what systemd has not delegated is its own. But a
-  // service must not leave processes in a scope when it is killed as a whole.
-  bool foreign =
-      placement->right == containment::PlacementRight::kUndelegated &&
-      !(placement->parent.IsWritable() &&
-        systemd::IsInService(placement->parent.path()));
-  bool scope_required = options_.require == Containment::kScope;
-  if (choose && (foreign || scope_required)) {
-    containment_ = Containment::kScope;
-  }
-  placement_ =
-      std::make_shared<const containment::Placement>(*std::move(placement));
-  wants_keeper_ = foreign && !scope_required;
-  FindKeeper();
-  return absl::OkStatus();
-}
-
-// Anew for each tree: it may have come or gone.
-void Supervisor::Impl::FindKeeper() {
-  if (keeper_ != nullptr && containment::IsKept(keeper_->parent)) return;
-  keeper_.reset();
-  if (!wants_keeper_) return;
-  absl::StatusOr<containment::Placement> keeper =
-      containment::FindKeeper(placement_->parent);
-  if (!keeper.ok()) return;
-  keeper_ = std::make_shared<const containment::Placement>(*std::move(keeper));
-}
-
 Supervisor::Impl::~Impl() {
   // A forked child shares the descriptors, not the trees.
   if (getpid() != owner_) return;
@@ -97,25 +53,6 @@ Supervisor::Impl::~Impl() {
     Abandon(*tree);
     tree->supervisor = nullptr;
   }
-}
-
-std::string Supervisor::Impl::placement() const {
-  const auto& placement = keeper_ == nullptr ? placement_ : keeper_;
-  if (containment() == Containment::kScope) return "a transient one of systemd";
-  if (placement == nullptr) return "no cgroup";
-  const std::string& path = placement->parent.path();
-  switch (placement->right) {
-    case containment::PlacementRight::kNoManager:
-      return absl::StrCat("below ", path);
-    case containment::PlacementRight::kDelegated:
-      return absl::StrCat("below ", path, ", which systemd has delegated");
-    case containment::PlacementRight::kKeeper:
-      return absl::StrCat("below ", path, ", which is the keeper's");
-    case containment::PlacementRight::kUndelegated:
-      break;
-  }
-  return absl::StrCat("below ", path,
-                      ", which systemd manages and has not delegated");
 }
 
 void Supervisor::Impl::SetAlarm(TreeState& tree, absl::Duration moment) {

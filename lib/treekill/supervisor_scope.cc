@@ -94,27 +94,7 @@ absl::StatusOr<std::vector<std::string>> Properties(const TreeState& tree) {
   return properties;
 }
 
-// What a keeper's leaf could not give.
-bool AsksForScope(const ScopeOptions& options) {
-  return options.manager != SystemdManager::kAuto || !options.unit.empty() ||
-         !options.slice.empty() || !options.properties.empty();
-}
-
 }  // namespace
-
-absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
-                                         ComingLeader* leader) {
-  FindKeeper();
-  if (AsksForScope(tree.options.scope)) keeper_.reset();
-  tree.report.containment = containment();
-  if (tree.report.containment == Containment::kCgroup) {
-    tree.placement = keeper_ == nullptr ? placement_ : keeper_;
-  }
-  if (tree.report.containment != Containment::kScope) return absl::OkStatus();
-  absl::Status opened = OpenScope(tree, leader);
-  if (opened.ok() || !MayFallBack(opened)) return opened;
-  return FallBack(tree, opened);
-}
 
 absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
                                          ComingLeader* leader) {
@@ -187,40 +167,6 @@ void Supervisor::Impl::OnSystemdEvent() {
       BeginTeardown(*tree, EndReason::kUnitStopped, /*first_signal=*/0);
     }
   }
-}
-
-// Is it that systemd cannot be asked, or does not want to? What this process
-// lacks, or was told wrongly, is no reason to do with less.
-bool Supervisor::Impl::MayFallBack(const absl::Status& why) const {
-  return options_.containment == Containment::kAuto &&
-         options_.require != Containment::kScope &&
-         !absl::IsInvalidArgument(why) && !absl::IsCancelled(why) &&
-         kernel::StatusErrno(why) == 0;
-}
-
-// What Containment::kAuto takes when there is no scope to be had.
-absl::Status Supervisor::Impl::FallBack(TreeState& tree,
-                                        const absl::Status& why) {
-  tree.report.unit.clear();
-  tree.report.containment_error = why;
-  if (placement_ != nullptr && placement_->parent.IsWritable()) {
-    tree.placement = placement_;
-    tree.report.containment = Containment::kCgroup;
-    return absl::OkStatus();
-  }
-  // A group of its own would not be in the foreground of the terminal.
-  tree.report.containment = tree.options.new_process_group
-                                ? Containment::kProcessGroup
-                                : Containment::kProcess;
-  if (options_.require != Containment::kAuto &&
-      !IsWeaker(tree.report.containment, options_.require)) {
-    return absl::OkStatus();
-  }
-  return kernel::WithHint(
-      absl::Status(why.code(),
-                   absl::StrCat("no cgroup can be had: ", why.message())),
-      "log in so that systemd gives you a manager (loginctl enable-linger "
-      "gives one that stays), run as root, or choose --containment");
 }
 
 }  // namespace treekill
