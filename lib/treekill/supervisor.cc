@@ -26,6 +26,9 @@ using internal::Phase;
 using internal::Source;
 using internal::TreeState;
 
+// A keeper may be stopped, or started again, while we make a leaf.
+constexpr int kTries = 3;
+
 // After a signal the hold is asked whether it is empty, at growing intervals: a
 // cgroup tells of one change in 10 ms only, and other holds of none.
 constexpr absl::Duration kFirstAsk = absl::Milliseconds(1);
@@ -77,6 +80,24 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
         "a supervisor that adopts orphans holds one tree at a time: whose an "
         "orphan is could not be told");
   }
+  absl::StatusOr<std::shared_ptr<TreeState>> tree =
+      TryToSpawn(command, options);
+  for (int tries = 1; tries < kTries && KeeperHasGone(tree.status()); ++tries) {
+    tree = TryToSpawn(command, options);
+  }
+  if (!tree.ok()) {
+    reserve_.clear();
+    return tree;
+  }
+  trees_.emplace((*tree)->id, *tree);
+  internal::JournalStart(**tree);
+  // What has come beside an answer makes no descriptor readable.
+  if (systemd_.has_value()) OnSystemdEvent();
+  return tree;
+}
+
+absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::TryToSpawn(
+    const Command& command, const TreeOptions& options) {
   absl::Status reserved = FillReserve();
   if (!reserved.ok()) return reserved;
   auto tree = std::make_shared<TreeState>();
@@ -88,15 +109,8 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
   tree->report.argv = command.argv;
   tree->leaf_name = containment::NewLeafName(options.name);
   tree->parent_death_signal = internal::WantsParentDeathSignal(options);
-  absl::Status spawned = StartTree(*tree, command);
-  if (!spawned.ok()) {
-    reserve_.clear();
-    return spawned;
-  }
-  trees_.emplace(tree->id, tree);
-  internal::JournalStart(*tree);
-  // What has come beside an answer makes no descriptor readable.
-  if (systemd_.has_value()) OnSystemdEvent();
+  absl::Status started = StartTree(*tree, command);
+  if (!started.ok()) return started;
   return tree;
 }
 

@@ -145,6 +145,9 @@ class Supervisor::Impl final {
 
   absl::Status Place();
   void FindKeeper();
+  bool KeeperHasGone(const absl::Status& failure) const;
+  absl::StatusOr<std::shared_ptr<TreeState>> TryToSpawn(
+      const Command& command, const TreeOptions& options);
   absl::Status Adopt();
   absl::Status FillReserve();
   absl::Status StartTree(TreeState& tree, const Command& command);

@@ -1,10 +1,12 @@
 // Where a tree goes: below our own cgroup, the keeper's, or a scope's; or into
 // none.
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "treekill/containment/keeper.h"
 #include "treekill/containment/placement.h"
+#include "treekill/error.h"
 #include "treekill/kernel/error.h"
 #include "treekill/supervisor_impl.h"
 #include "treekill/systemd/delegation.h"
@@ -63,6 +65,14 @@ void Supervisor::Impl::FindKeeper() {
       containment::FindKeeper(placement_->parent);
   if (!keeper.ok()) return;
   keeper_ = std::make_shared<const containment::Placement>(*std::move(keeper));
+}
+
+// Is that why a tree could not be started?
+bool Supervisor::Impl::KeeperHasGone(const absl::Status& failure) const {
+  int error = ErrnoOf(failure);
+  std::string call = CallOf(failure);
+  return keeper_ != nullptr && (error == ENOENT || error == ENODEV) &&
+         (call == "mkdir" || call == "open" || call == "clone3");
 }
 
 std::string Supervisor::Impl::placement() const {

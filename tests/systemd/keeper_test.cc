@@ -226,9 +226,13 @@ TEST_F(KeeperTest, LeavesAGuardianItsGrace) {
 
 TEST_F(KeeperTest, CommandsOutliveIt) {
   StartKeeper(Who::kRoot);
-  Program run(Treekill({"sh", "-c", "setsid sleep 1000 & sleep 4; exit 7"}),
+  TempDir folder;
+  std::string end = folder.path() + "/end";
+  Program run(Treekill({"sh", "-c",
+                        absl::StrCat("setsid sleep 1000 & until [ -e ", end,
+                                     " ]; do sleep 0.1; done; exit 7")}),
               environment());
-  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 5; }));
+  ASSERT_TRUE(Eventually([&] { return Sleeps() >= 1; }));
   ASSERT_EQ(Manage(Who::kRoot, {"restart", kUnit}).exit_code(), 0);
   pid_t killed = MainPid();
   kill(killed, SIGKILL);
@@ -237,9 +241,23 @@ TEST_F(KeeperTest, CommandsOutliveIt) {
   EXPECT_FALSE(fs::exists(fs::symlink_status(kLink)));
   // And there are scopes, as before.
   EXPECT_EQ(Run(Treekill({"true"})).exit_code(), 0);
+  WriteAll(end, "");
   Outcome outcome = run.Wait();
   EXPECT_EQ(outcome.exit_code(), 7) << outcome.errors;
   EXPECT_THAT(outcome.errors, IsEmpty());
+}
+
+TEST_F(KeeperTest, ACommandThatStartsWhileItStopsIsRun) {
+  StartKeeper(Who::kRoot);
+  Program restarts({"sh", "-c",
+                    absl::StrCat("while :; do systemctl restart ", kUnit,
+                                 "; systemctl reset-failed; done")},
+                   {});
+  for (int i = 0; i < 300; ++i) {
+    Outcome outcome = Run(Treekill({"true"}));
+    ASSERT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    ASSERT_THAT(outcome.errors, IsEmpty());
+  }
 }
 
 TEST_F(KeeperTest, OneThatComesAgainEndsWhatWasLeftMeanwhile) {
@@ -257,7 +275,7 @@ TEST_F(KeeperTest, OneThatComesAgainEndsWhatWasLeftMeanwhile) {
 TEST_F(KeeperTest, SleepsWhileNothingHappens) {
   StartKeeper(Who::kRoot);
   Program run(Treekill({"sleep", "1000"}), environment());
-  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 3; }));
+  ASSERT_TRUE(Eventually([&] { return Sleeps() == 1; }));
   std::string status = absl::StrCat("/proc/", MainPid(), "/status");
   auto switches = [&] {
     std::string text = ReadAll(status);
