@@ -20,7 +20,8 @@ constexpr char kKillHelp[] =
     "Usage: treekill kill --unit=NAME [OPTION]...\n"
     "\n"
     "Ends every process of a unit of systemd's, nested cgroups included, and\n"
-    "returns when nothing of it is alive. The unit itself is left to systemd.\n"
+    "returns when nothing of it is alive. What systemd runs to stop it\n"
+    "(ExecStopPost=) has the time of --kill-after.\n"
     "\n";
 constexpr char kMoreHelp[] =
     "  -s, --signal=SIG           the first signal (TERM); KILL: at once\n"
@@ -88,7 +89,7 @@ absl::StatusOr<KillCommandLine> ParseKillCommandLine(int argc, char** argv) {
 }
 
 void SayWhatWasDone(const Unit& unit, const UnitEnd& end) {
-  if (unit.cgroup().empty()) {
+  if (!end.had_processes) {
     Message(absl::StrCat(unit.name(), " is ", unit.active_state(),
                          ", and has no processes"));
     return;
@@ -108,7 +109,7 @@ int Report(const Unit& unit, const UnitEnd& end, bool verbose) {
     return kSurvivors;
   }
   if (verbose) SayWhatWasDone(unit, end);
-  if (!unit.cgroup().empty() && end.active_state == "activating") {
+  if (end.started_again) {
     Message(absl::StrCat("systemd starts ", unit.name(),
                          " again (its Restart= says so); to end it for good: "
                          "systemctl stop ",

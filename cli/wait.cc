@@ -18,7 +18,7 @@ constexpr char kWaitHelp[] =
     "Usage: treekill wait --unit=NAME [OPTION]...\n"
     "\n"
     "Waits until no process of a unit of systemd's is alive, nested cgroups\n"
-    "included.\n"
+    "included, and systemd has done with it.\n"
     "\n";
 constexpr char kMoreHelp[] =
     "      --timeout=DUR          wait no longer than that (0 and inf: for\n"

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "treekill/containment/placement.h"
 #include "treekill/guardian/finish.h"
@@ -26,10 +28,18 @@
 namespace treekill {
 namespace {
 
-// systemd learns of an end after us, and restarts after RestartSec=, 100 ms by
-// default.
-constexpr absl::Duration kRestart = absl::Seconds(1);
+// systemd learns of an end after us.
+constexpr absl::Duration kLate = absl::Seconds(1);
+// And starts a service again after RestartSec=, 100 ms by default; newer ones
+// call it inactive meanwhile.
+constexpr absl::Duration kRestart = absl::Milliseconds(300);
 constexpr absl::Duration kAskAgain = absl::Milliseconds(20);
+
+// A poll that sleeps while the cgroup is removed may not be woken.
+constexpr int kLongestPollMs = 1000;
+
+// How often processes may be new, or in another cgroup, before we give up.
+constexpr int kRounds = 16;
 
 // Holds a unit whose cgroup is not ours to write to.
 class ManagerHold final : public containment::Hold {
@@ -90,24 +100,40 @@ class ManagerHold final : public containment::Hold {
   const kernel::UniqueFd events_;
 };
 
-// Why the unit is not to be ended; OK when it may be.
-absl::Status MayEnd(const systemd::UnitState& unit) {
+// Why the unit is not to be ended; OK when it may be. `members` are its
+// processes.
+absl::Status MayEnd(const systemd::UnitState& unit,
+                    const std::vector<pid_t>& members) {
   if (unit.name == "init.scope" || unit.name == "-.slice") {
-    return absl::FailedPreconditionError(absl::StrCat(
-        unit.name,
-        " holds the service manager itself; to end everything, shut "
-        "the machine down"));
-  }
-  if (unit.cgroup.empty()) return absl::OkStatus();
-  absl::StatusOr<std::string> own = kernel::ReadCgroupOfProcess(0);
-  if (!own.ok()) return own.status();
-  if (absl::StartsWith(absl::StrCat(*own, "/"),
-                       absl::StrCat(unit.cgroup, "/"))) {
     return absl::FailedPreconditionError(
-        absl::StrCat(unit.name, " holds treekill itself, which is in ", *own,
-                     "; to end it from within: systemctl stop ", unit.name));
+        absl::StrCat(unit.name,
+                     " holds the service manager itself; to end everything, "
+                     "shut the machine down"));
   }
-  return absl::OkStatus();
+  if (std::find(members.begin(), members.end(), getpid()) == members.end()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(unit.name,
+                   " holds treekill itself; to end it from within: "
+                   "systemctl stop ",
+                   unit.name));
+}
+
+bool Intersect(const std::vector<pid_t>& one, const std::vector<pid_t>& other) {
+  return std::any_of(one.begin(), one.end(), [&](pid_t pid) {
+    return std::find(other.begin(), other.end(), pid) != other.end();
+  });
+}
+
+bool RestartsItself(const systemd::UnitState& unit) {
+  return unit.active == "activating" && unit.sub == "auto-restart";
+}
+
+// Is systemd at work on it, so that there may be more processes?
+bool IsUnfinished(const systemd::UnitState& unit) {
+  return unit.active == "deactivating" || unit.active == "reloading" ||
+         (unit.active == "activating" && !RestartsItself(unit));
 }
 
 bool IsNotOurs(const absl::Status& status) {
@@ -123,33 +149,104 @@ absl::Status NotAllowed(const absl::Status& status) {
                           "for a unit of one's own");
 }
 
+// Until nobody is alive in it; false when it is `end` before.
+absl::StatusOr<bool> AwaitEmpty(const kernel::Cgroup& cgroup,
+                                absl::Duration end) {
+  absl::StatusOr<kernel::UniqueFd> events =
+      cgroup.OpenControl("cgroup.events", O_RDONLY);
+  if (absl::IsNotFound(events.status())) return true;
+  if (!events.ok()) return events.status();
+  while (true) {
+    absl::StatusOr<bool> populated =
+        kernel::ReadPopulated(events->get(), cgroup.path() + "/cgroup.events");
+    if (!populated.ok()) return populated.status();
+    if (!*populated) return true;
+    absl::Duration left = end - kernel::MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    pollfd change{events->get(), POLLPRI, 0};
+    int64_t milliseconds =
+        absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
+    kernel::Poll(
+        &change, 1,
+        static_cast<int>(std::min<int64_t>(milliseconds, kLongestPollMs)));
+  }
+}
+
 }  // namespace
 
 class Unit::Impl final {
  public:
-  Impl(systemd::Client client, SystemdManager manager, systemd::UnitState state)
+  Impl(systemd::Client client, SystemdManager manager, systemd::UnitState found)
       : client_(std::move(client)),
         manager_(manager),
-        state_(std::move(state)) {}
-
-  // Pins the cgroup, if there is one.
-  absl::Status Open() {
-    if (state_.cgroup.empty()) return absl::OkStatus();
-    absl::StatusOr<kernel::Cgroup> cgroup =
-        containment::OpenCgroup(state_.cgroup);
-    // It may have ended meanwhile.
-    if (absl::IsNotFound(cgroup.status())) return absl::OkStatus();
-    if (!cgroup.ok()) return cgroup.status();
-    cgroup_ = *std::move(cgroup);
-    return absl::OkStatus();
+        found_(std::move(found)) {
+    now_ = found_;
   }
 
-  const systemd::UnitState& state() const { return state_; }
+  // As it was found.
+  const systemd::UnitState& found() const { return found_; }
+  const std::string& name() const { return found_.name; }
+  // Holds processes of it; nullopt when there are none.
   const std::optional<kernel::Cgroup>& cgroup() const { return cgroup_; }
 
-  absl::StatusOr<kernel::UniqueFd> OpenEvents() const {
-    return cgroup_->OpenControl("cgroup.events", O_RDONLY);
+  // Pins the cgroup that its processes are in, by what systemd says now. Its
+  // path alone is not believed: that of another cgroup or PID namespace may be
+  // something else here.
+  absl::Status Locate() {
+    for (int i = 0; i < kRounds; ++i) {
+      cgroup_.reset();
+      if (now_.cgroup.empty() || now_.processes.empty()) {
+        return absl::OkStatus();
+      }
+      absl::StatusOr<kernel::Cgroup> cgroup =
+          containment::OpenCgroup(now_.cgroup);
+      if (cgroup.ok()) {
+        absl::StatusOr<kernel::CgroupMembers> members =
+            cgroup->Members(kernel::Cgroup::Modes::kLeave);
+        if (!members.ok()) return members.status();
+        if (Intersect(now_.processes, members->pids)) {
+          cgroup_ = *std::move(cgroup);
+          return absl::OkStatus();
+        }
+      } else if (!absl::IsNotFound(cgroup.status())) {
+        return cgroup.status();
+      }
+      absl::Status asked = AskAgain();
+      if (!asked.ok()) return asked;
+    }
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the processes of ", name(), " are not to be seen in ", now_.cgroup,
+        ", where systemd has them: this is another cgroup or PID namespace "
+        "than systemd's"));
   }
+
+  // What systemd says now: now(). A unit that it has forgotten is inactive.
+  absl::Status AskAgain() {
+    absl::StatusOr<systemd::Client*> client = Client();
+    if (!client.ok()) return client.status();
+    absl::StatusOr<systemd::UnitState> state =
+        (*client)->QueryUnit(manager_, name());
+    if (absl::IsNotFound(state.status())) {
+      now_ = {};
+      now_.active = "inactive";
+      return absl::OkStatus();
+    }
+    if (!state.ok()) return state.status();
+    now_ = *std::move(state);
+    return absl::OkStatus();
+  }
+  const systemd::UnitState& now() const { return now_; }
+
+  // Has it not been started again since it was found?
+  bool IsSameStart() const { return now_.invocation == found_.invocation; }
+
+  // Processes may still come, or there are some.
+  bool GoesOn() const {
+    return IsSameStart() && (IsUnfinished(now_) || !now_.processes.empty());
+  }
+
+  // There is nothing to say to systemd for a while.
+  void DropClient() { client_.reset(); }
 
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
       bool* by_manager) {
@@ -161,32 +258,77 @@ class Unit::Impl final {
             kernel::Cgroup::Adopt(*std::move(copy), cgroup_->path()));
     *by_manager = IsNotOurs(hold.status());
     if (!*by_manager) return hold;
-    absl::StatusOr<kernel::UniqueFd> events = OpenEvents();
+    absl::StatusOr<kernel::UniqueFd> events =
+        cgroup_->OpenControl("cgroup.events", O_RDONLY);
     if (!events.ok()) return events.status();
-    return std::make_unique<ManagerHold>(&client_, manager_, state_.name,
-                                         *cgroup_, *std::move(events));
+    absl::StatusOr<systemd::Client*> client = Client();
+    if (!client.ok()) return client.status();
+    return std::make_unique<ManagerHold>(*client, manager_, name(), *cgroup_,
+                                         *std::move(events));
   }
 
-  // After the end: what systemd makes of it.
-  std::string ActiveState() {
-    absl::Duration end = kernel::MonotonicNow() + kRestart;
+  // Of what is in the cgroup now. `signal` 0: none, but the grace.
+  absl::Status EndOnce(const UnitEndOptions& options, int signal,
+                       UnitEnd* end) {
+    absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
+        MakeHold(&end->by_manager);
+    // It has just gone.
+    if (absl::IsNotFound(hold.status())) return absl::OkStatus();
+    if (!hold.ok()) return hold.status();
+    guardian::RestOfTeardown rest;
+    rest.drain_timeout = options.drain_timeout;
+    containment::SignalRound round;
+    if (signal == SIGKILL) {
+      round.error = (*hold)->Kill();
+    } else {
+      if (signal != 0) round = (*hold)->Signal(signal, /*only_group=*/0);
+      rest.grace_end = kernel::MonotonicNow() + options.grace;
+    }
+    if (end->by_manager && !round.error.ok()) return NotAllowed(round.error);
+    std::vector<guardian::Finisher> finishers;
+    finishers.emplace_back(*std::move(hold), rest);
+    guardian::FinishAll(&finishers);
+    end->killed = end->killed || finishers[0].killed();
+    end->error = finishers[0].result();
+    if (end->error.ok()) return absl::OkStatus();
+    absl::StatusOr<std::vector<pid_t>> alive = finishers[0].hold().Members();
+    if (alive.ok()) end->survivors = internal::DescribeMembers(*alive);
+    return absl::OkStatus();
+  }
+
+  // After the end: will it be, or was it, started again?
+  absl::Status SeeWhetherItStartsAgain(UnitEnd* end) {
+    absl::Duration ended = kernel::MonotonicNow();
     while (true) {
-      absl::StatusOr<systemd::UnitState> now =
-          client_.QueryUnit(manager_, state_.name);
-      if (!now.ok()) return "";
-      bool restarts = !now->restart.empty() && now->restart != "no";
-      if (!restarts || now->active == "activating" ||
-          kernel::MonotonicNow() > end) {
-        return now->active;
+      absl::Status asked = AskAgain();
+      if (!asked.ok()) return asked;
+      absl::Duration since = kernel::MonotonicNow() - ended;
+      bool is_down = now_.active == "inactive" || now_.active == "failed";
+      end->started_again = RestartsItself(now_) || (!is_down && !IsSameStart());
+      bool may_start = !now_.restart.empty() && now_.restart != "no";
+      if (end->started_again || !may_start ||
+          since > (is_down ? kRestart : kLate)) {
+        end->active_state = now_.active;
+        return absl::OkStatus();
       }
       absl::SleepFor(kAskAgain);
     }
   }
 
  private:
-  systemd::Client client_;
+  absl::StatusOr<systemd::Client*> Client() {
+    if (!client_.has_value()) {
+      absl::StatusOr<systemd::Client> client = systemd::Client::Start();
+      if (!client.ok()) return client.status();
+      client_ = *std::move(client);
+    }
+    return &*client_;
+  }
+
+  std::optional<systemd::Client> client_;
   const SystemdManager manager_;
-  const systemd::UnitState state_;
+  const systemd::UnitState found_;
+  systemd::UnitState now_;
   std::optional<kernel::Cgroup> cgroup_;
 };
 
@@ -201,8 +343,8 @@ absl::StatusOr<Unit> Unit::Find(const std::string& name,
   if (!state.ok()) return state.status();
   auto impl =
       std::make_unique<Impl>(*std::move(client), manager, *std::move(state));
-  absl::Status opened = impl->Open();
-  if (!opened.ok()) return opened;
+  absl::Status located = impl->Locate();
+  if (!located.ok()) return located;
   return Unit(std::move(impl));
 }
 
@@ -211,8 +353,8 @@ Unit::Unit(Unit&&) noexcept = default;
 Unit& Unit::operator=(Unit&&) noexcept = default;
 Unit::~Unit() = default;
 
-const std::string& Unit::name() const { return impl_->state().name; }
-const std::string& Unit::active_state() const { return impl_->state().active; }
+const std::string& Unit::name() const { return impl_->name(); }
+const std::string& Unit::active_state() const { return impl_->found().active; }
 
 std::string Unit::cgroup() const {
   return impl_->cgroup().has_value() ? impl_->cgroup()->path() : "";
@@ -221,18 +363,22 @@ std::string Unit::cgroup() const {
 absl::StatusOr<std::vector<UnitMember>> Unit::Members() const {
   std::vector<UnitMember> members;
   if (!impl_->cgroup().has_value()) return members;
-  absl::StatusOr<kernel::CgroupMembers> alive = impl_->cgroup()->Members();
+  absl::StatusOr<kernel::CgroupMembers> alive =
+      impl_->cgroup()->Members(kernel::Cgroup::Modes::kLeave);
   if (!alive.ok()) return alive.status();
   std::sort(alive->pids.begin(), alive->pids.end());
+  // The root's is "/".
+  std::string own(absl::StripSuffix(impl_->now().cgroup, "/"));
   for (Member& process : internal::DescribeMembers(alive->pids)) {
     UnitMember member;
     absl::StatusOr<std::string> cgroup =
         kernel::ReadCgroupOfProcess(process.pid);
     // It has gone, or away, since.
-    if (!cgroup.ok() || !absl::StartsWith(*cgroup, impl_->state().cgroup)) {
+    if (!cgroup.ok() ||
+        !absl::StartsWith(absl::StrCat(*cgroup, "/"), absl::StrCat(own, "/"))) {
       continue;
     }
-    member.cgroup = cgroup->substr(impl_->state().cgroup.size());
+    member.cgroup = cgroup->substr(own.size());
     member.argv = kernel::ReadCommandLine(process.pid);
     member.process = std::move(process);
     members.push_back(std::move(member));
@@ -240,62 +386,64 @@ absl::StatusOr<std::vector<UnitMember>> Unit::Members() const {
   return members;
 }
 
-absl::StatusOr<bool> Unit::Wait(absl::Duration timeout) const {
-  if (!impl_->cgroup().has_value()) return true;
-  absl::StatusOr<kernel::UniqueFd> events = impl_->OpenEvents();
-  if (absl::IsNotFound(events.status())) return true;
-  if (!events.ok()) return events.status();
+absl::StatusOr<bool> Unit::Wait(absl::Duration timeout) {
   absl::Duration end = kernel::MonotonicNow() + timeout;
+  absl::Duration since = kernel::MonotonicNow();
   while (true) {
-    absl::StatusOr<bool> populated =
-        kernel::ReadPopulated(events->get(), cgroup() + "/cgroup.events");
-    if (!populated.ok()) return populated.status();
-    if (!*populated) return true;
+    if (impl_->cgroup().has_value()) {
+      impl_->DropClient();
+      absl::StatusOr<bool> empty = AwaitEmpty(*impl_->cgroup(), end);
+      if (!empty.ok() || !*empty) return empty;
+      since = kernel::MonotonicNow();
+    }
+    absl::Status asked = impl_->AskAgain();
+    if (!asked.ok()) return asked;
+    const systemd::UnitState& now = impl_->now();
+    bool stale = impl_->IsSameStart() && now.active == "active" &&
+                 now.sub == "running" && kernel::MonotonicNow() - since < kLate;
+    if (!impl_->GoesOn() && !stale) return true;
+    absl::Status located = impl_->Locate();
+    if (!located.ok()) return located;
+    if (impl_->cgroup().has_value()) continue;
     absl::Duration left = end - kernel::MonotonicNow();
     if (left <= absl::ZeroDuration()) return false;
-    pollfd change{events->get(), POLLPRI, 0};
-    int64_t most = 3600 * 1000;
-    int64_t milliseconds =
-        absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
-    kernel::Poll(&change, 1, static_cast<int>(std::min(milliseconds, most)));
+    absl::SleepFor(std::min(left, kAskAgain));
   }
 }
 
 absl::StatusOr<UnitEnd> Unit::End(const UnitEndOptions& options) {
-  absl::Status may = MayEnd(impl_->state());
+  std::vector<pid_t> members;
+  if (impl_->cgroup().has_value()) {
+    absl::StatusOr<kernel::CgroupMembers> alive = impl_->cgroup()->Members();
+    if (!alive.ok()) return alive.status();
+    members = std::move(alive->pids);
+  }
+  absl::Status may = MayEnd(impl_->found(), members);
   if (!may.ok()) return may;
   UnitEnd end;
-  end.active_state = active_state();
-  end.drained = !impl_->cgroup().has_value();
-  if (end.drained) return end;
-  absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-      impl_->MakeHold(&end.by_manager);
-  if (absl::IsNotFound(hold.status())) {
-    end.drained = true;
-    return end;
+  end.had_processes = impl_->cgroup().has_value();
+  absl::Duration last =
+      kernel::MonotonicNow() + options.grace + options.drain_timeout;
+  for (int round = 0; round == 0 || impl_->GoesOn(); ++round) {
+    if (impl_->cgroup().has_value()) {
+      // What systemd starts to stop it (ExecStopPost=) is not told to end at
+      // once, but has the same time.
+      absl::Status ended =
+          impl_->EndOnce(options, round == 0 ? options.signal : 0, &end);
+      if (!ended.ok()) return ended;
+      if (!end.error.ok() || round >= kRounds) return end;
+    } else if (kernel::MonotonicNow() > last) {
+      break;
+    } else if (round > 0) {
+      absl::SleepFor(kAskAgain);
+    }
+    absl::Status asked = impl_->AskAgain();
+    if (asked.ok()) asked = impl_->Locate();
+    if (!asked.ok()) return asked;
   }
-  if (!hold.ok()) return hold.status();
-  guardian::RestOfTeardown rest;
-  rest.drain_timeout = options.drain_timeout;
-  if (options.signal != SIGKILL) {
-    containment::SignalRound round = (*hold)->Signal(options.signal, 0);
-    if (!round.error.ok() && end.by_manager) return NotAllowed(round.error);
-    rest.grace_end = kernel::MonotonicNow() + options.grace;
-  } else if (end.by_manager) {
-    absl::Status killed = (*hold)->Kill();
-    if (!killed.ok()) return NotAllowed(killed);
-  }
-  std::vector<guardian::Finisher> finishers;
-  finishers.emplace_back(*std::move(hold), rest);
-  guardian::FinishAll(&finishers);
-  end.error = finishers[0].result();
-  end.drained = end.error.ok();
-  end.killed = finishers[0].killed();
-  if (!end.drained) {
-    absl::StatusOr<std::vector<pid_t>> alive = finishers[0].hold().Members();
-    if (alive.ok()) end.survivors = internal::DescribeMembers(*alive);
-  }
-  end.active_state = impl_->ActiveState();
+  end.drained = !impl_->IsSameStart() || !impl_->cgroup().has_value();
+  absl::Status seen = impl_->SeeWhetherItStartsAgain(&end);
+  if (!seen.ok()) return seen;
   return end;
 }
 

@@ -34,7 +34,9 @@ struct UnitEndOptions {
 };
 
 struct UnitEnd {
-  // Nobody of those who were in the unit's cgroup is alive. Else:
+  // There was somebody to end.
+  bool had_processes = false;
+  // Nobody of the unit is alive, but for who was started again. Else:
   bool drained = false;
   std::vector<Member> survivors;
   absl::Status error;
@@ -43,13 +45,14 @@ struct UnitEnd {
   // systemd was asked to send the signals (KillUnit()), because the cgroup is
   // not ours to write to.
   bool by_manager = false;
-  // What systemd says of the unit then; it may have started a service again
-  // (Restart=). "" when it has forgotten the unit.
+  // What systemd says of the unit then: "inactive" or "failed" as a rule. And
+  // whether it has started it again, or will (Restart=).
   std::string active_state;
+  bool started_again = false;
 };
 
-// A unit as it was when it was looked for. A service that is started again has
-// a new cgroup, which is not this one's.
+// A unit as it was when it was looked for. What is started later, as by
+// Restart=, is not of it.
 //
 // Threads: one at a time.
 class Unit final {
@@ -58,7 +61,7 @@ class Unit final {
   // manager, through treekill-systemd (scope.h): blocks until that answers.
   // kInvalidArgument: no name of a unit, or of one without processes;
   // kNotFound: there is no such unit; kUnavailable: there is no manager to be
-  // asked.
+  // asked; kFailedPrecondition: its processes cannot be seen from here.
   static absl::StatusOr<Unit> Find(
       const std::string& name, SystemdManager manager = SystemdManager::kAuto);
 
@@ -70,21 +73,26 @@ class Unit final {
   const std::string& name() const;
   // "active", "inactive", "failed", ...: when it was looked for.
   const std::string& active_state() const;
-  // The directory of its cgroup; "" when it had none, and so no processes.
+  // The directory of its cgroup; "" when it has no processes.
   std::string cgroup() const;
 
   // Who is alive, nested cgroups included. A moment's picture.
   absl::StatusOr<std::vector<UnitMember>> Members() const;
 
-  // Blocks until nobody is alive in its cgroup, or `timeout` is over: then
-  // false.
-  absl::StatusOr<bool> Wait(
-      absl::Duration timeout = absl::InfiniteDuration()) const;
+  // Blocks until nobody of it is alive and systemd has done with it (it may run
+  // ExecStopPost=, or the next of several ExecStart=), or `timeout` is over:
+  // then false.
+  absl::StatusOr<bool> Wait(absl::Duration timeout = absl::InfiniteDuration());
 
   // Ends all processes of the unit: a signal, a grace period, then cgroup.kill
-  // until nobody is alive. Blocks for as long as that takes. Leaves the unit
-  // itself to systemd. kFailedPrecondition: that would end the caller, or all
-  // of the machine. Another error: nothing was signalled.
+  // until nobody is alive. What systemd runs to stop it (ExecStopPost=) has the
+  // grace period to end by itself, and is killed then. Blocks for as long as
+  // all that takes. Leaves the unit to systemd. kFailedPrecondition: that would
+  // end the caller, or all of the machine; kPermissionDenied: it is another's.
+  //
+  // Where the cgroup is not ours to write to systemd is asked to send the
+  // signals (KillUnit()), which knows the unit by its name: one that is started
+  // again in that moment may be hit.
   absl::StatusOr<UnitEnd> End(const UnitEndOptions& options = UnitEndOptions());
 
  private:

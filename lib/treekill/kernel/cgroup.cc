@@ -263,12 +263,14 @@ absl::StatusOr<UniqueFd> Cgroup::OpenControl(const std::string& file,
   return OpenFile(fd(), file, flags, absl::StrCat(path_, "/", file));
 }
 
-absl::StatusOr<CgroupMembers> Cgroup::Members() const {
+absl::StatusOr<CgroupMembers> Cgroup::Members(Modes modes) const {
   CgroupMembers members;
   auto read = [&](int directory, std::vector<std::string>*) {
     return ReadMembers(directory, path_, &members);
   };
-  absl::Status status = Walk(*this, read, LeaveNothing).Run();
+  Walk walk(*this, read, LeaveNothing);
+  if (modes == Modes::kLeave) walk.LeaveModesAlone();
+  absl::Status status = walk.Run();
   if (!status.ok()) return status;
   return members;
 }

@@ -60,7 +60,10 @@ class Cgroup final {
   // Every member, nested cgroups included. One read of each cgroup.procs: with
   // members that fork, a moment's picture. A cgroup that goes away meanwhile
   // has no members. Pids of other PID namespaces (0) are left out.
-  absl::StatusOr<CgroupMembers> Members() const;
+  // A nested cgroup that is closed by its mode is opened if it is ours, unless
+  // it is only to be looked at: then it is passed over.
+  enum class Modes { kOpen, kLeave };
+  absl::StatusOr<CgroupMembers> Members(Modes modes = Modes::kOpen) const;
 
   // Thaws this cgroup and everything below it, so that signals reach frozen
   // members.

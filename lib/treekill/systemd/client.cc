@@ -141,7 +141,7 @@ absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
       stopped_.push_back((*words)[1]);
       continue;
     }
-    if (words->size() == size && (*words)[0] == answer) return words;
+    if (words->size() >= size && (*words)[0] == answer) return words;
     return ErrorFrom(*words);
   }
 }
@@ -167,12 +167,20 @@ absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
 absl::StatusOr<UnitState> Client::QueryUnit(SystemdManager manager,
                                             const std::string& unit) {
   absl::StatusOr<Words> answer =
-      Ask(Request(kQueryUnit, manager, unit), kUnit, 5);
+      Ask(Request(kQueryUnit, manager, unit), kUnit, 7);
   if (!answer.ok()) return answer.status();
-  return UnitState{.name = (*answer)[1],
-                   .active = (*answer)[2],
-                   .cgroup = (*answer)[3],
-                   .restart = (*answer)[4]};
+  UnitState state{.name = (*answer)[1],
+                  .active = (*answer)[2],
+                  .sub = (*answer)[3],
+                  .cgroup = (*answer)[4],
+                  .restart = (*answer)[5],
+                  .invocation = (*answer)[6],
+                  .processes = {}};
+  for (size_t i = 7; i < answer->size(); ++i) {
+    pid_t pid = 0;
+    if (absl::SimpleAtoi((*answer)[i], &pid)) state.processes.push_back(pid);
+  }
+  return state;
 }
 
 absl::Status Client::SignalUnit(SystemdManager manager, const std::string& unit,

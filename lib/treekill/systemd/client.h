@@ -71,7 +71,8 @@ class Client final {
  private:
   Client(kernel::Child process, kernel::UniqueFd channel)
       : process_(std::move(process)), channel_(std::move(channel)) {}
-  // Awaits the answer, which begins with `answer` and is of `size` words.
+  // Awaits the answer, which begins with `answer` and is of `size` words or
+  // more.
   absl::StatusOr<Words> Ask(const Words& request, const char* answer,
                             size_t size, int cancel_fd = -1);
   void Dismiss();

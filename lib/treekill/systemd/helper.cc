@@ -75,8 +75,10 @@ absl::StatusOr<Words> Answer(const Libsystemd& lib, ScopeKeeper* keeper,
   if (words[0] == kQueryUnit) {
     absl::StatusOr<UnitState> state = QueryUnit(lib, manager, unit);
     if (!state.ok()) return state.status();
-    return Words{kUnit, state->name, state->active, state->cgroup,
-                 state->restart};
+    Words answer = {kUnit,         state->name,    state->active,    state->sub,
+                    state->cgroup, state->restart, state->invocation};
+    for (pid_t pid : state->processes) answer.push_back(absl::StrCat(pid));
+    return answer;
   }
   if (words[0] == kSignalUnit && words.size() > kRequestWords &&
       absl::SimpleAtoi(words[4], &signal)) {

@@ -15,17 +15,20 @@ namespace treekill::systemd {
   X(sd_bus_call)                         \
   X(sd_bus_error_free)                   \
   X(sd_bus_flush_close_unref)            \
+  X(sd_bus_get_property)                 \
   X(sd_bus_get_property_string)          \
   X(sd_bus_get_unique_name)              \
   X(sd_bus_match_signal_async)           \
   X(sd_bus_message_append)               \
   X(sd_bus_message_append_array)         \
   X(sd_bus_message_close_container)      \
+  X(sd_bus_message_enter_container)      \
   X(sd_bus_message_get_path)             \
   X(sd_bus_message_get_sender)           \
   X(sd_bus_message_new_method_call)      \
   X(sd_bus_message_open_container)       \
   X(sd_bus_message_read)                 \
+  X(sd_bus_message_read_array)           \
   X(sd_bus_message_unref)                \
   X(sd_bus_new)                          \
   X(sd_bus_get_fd)                       \

@@ -32,7 +32,7 @@ constexpr char kError[] = "error";
 // UNIT CGROUP.
 constexpr char kStartScope[] = "start-scope";
 constexpr char kScope[] = "scope";
-// kUnit and the members of UnitState.
+// kUnit and the members of UnitState, at the end a word for each process.
 constexpr char kQueryUnit[] = "query-unit";
 constexpr char kUnit[] = "unit";
 // SIGNAL; kDone.
