@@ -248,7 +248,8 @@ TEST_F(NoManager, RootHasItsOwnCgroup) {
       Outcome outcome = Run(Treekill({"--require=cgroup", "true"}));
       EXPECT_EQ(outcome.exit_code(), 0);
       EXPECT_THAT(outcome.errors,
-                  HasSubstr("held by a plain cgroup, not by a scope"));
+                  AllOf(HasSubstr("held by a plain cgroup, not by a scope"),
+                        HasSubstr(program)));
     }
   }
 }

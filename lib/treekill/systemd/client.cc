@@ -95,12 +95,14 @@ absl::StatusOr<Client> Client::Start() {
   absl::StatusOr<kernel::Child> child =
       StartProgram(*program, channel->far.get());
   if (!child.ok()) return child.status();
-  return Client(*std::move(child), std::move(channel->near));
+  return Client(*std::move(program), *std::move(child),
+                std::move(channel->near));
 }
 
 Client& Client::operator=(Client&& other) noexcept {
   if (this != &other) {
     Dismiss();
+    program_ = std::move(other.program_);
     process_ = std::move(other.process_);
     channel_ = std::move(other.channel_);
     stopped_ = std::move(other.stopped_);
@@ -134,8 +136,8 @@ absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
                                  "treekill-systemd does not answer");
     }
     if (words->empty()) {
-      return absl::UnavailableError(
-          "treekill-systemd has ended; to see why, run it by itself");
+      return absl::UnavailableError(absl::StrCat(
+          program_, " has ended; run it by itself to see what it lacks"));
     }
     if (words->size() == 2 && (*words)[0] == kStopped) {
       stopped_.push_back((*words)[1]);

@@ -69,14 +69,17 @@ class Client final {
   pid_t pid() const { return process_.pid; }
 
  private:
-  Client(kernel::Child process, kernel::UniqueFd channel)
-      : process_(std::move(process)), channel_(std::move(channel)) {}
+  Client(std::string program, kernel::Child process, kernel::UniqueFd channel)
+      : program_(std::move(program)),
+        process_(std::move(process)),
+        channel_(std::move(channel)) {}
   // Awaits the answer, which begins with `answer` and is of `size` words or
   // more.
   absl::StatusOr<Words> Ask(const Words& request, const char* answer,
                             size_t size, int cancel_fd = -1);
   void Dismiss();
 
+  std::string program_;
   kernel::Child process_;
   kernel::UniqueFd channel_;
   // That came before the answer to a request.
