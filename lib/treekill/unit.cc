@@ -100,6 +100,10 @@ class ManagerHold final : public containment::Hold {
   const kernel::UniqueFd events_;
 };
 
+bool HoldsUs(const std::vector<pid_t>& members) {
+  return std::find(members.begin(), members.end(), getpid()) != members.end();
+}
+
 // Why the unit is not to be ended; OK when it may be. `members` are its
 // processes.
 absl::Status MayEnd(const systemd::UnitState& unit,
@@ -110,9 +114,7 @@ absl::Status MayEnd(const systemd::UnitState& unit,
                      " holds the service manager itself; to end everything, "
                      "shut the machine down"));
   }
-  if (std::find(members.begin(), members.end(), getpid()) == members.end()) {
-    return absl::OkStatus();
-  }
+  if (!HoldsUs(members)) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(unit.name,
                    " holds treekill itself; to end it from within: "
@@ -391,6 +393,13 @@ absl::StatusOr<bool> Unit::Wait(absl::Duration timeout) {
   absl::Duration since = kernel::MonotonicNow();
   while (true) {
     if (impl_->cgroup().has_value()) {
+      absl::StatusOr<kernel::CgroupMembers> members =
+          impl_->cgroup()->Members(kernel::Cgroup::Modes::kLeave);
+      if (members.ok() && HoldsUs(members->pids)) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            name(),
+            " holds treekill itself, which would wait for its own end"));
+      }
       impl_->DropClient();
       absl::StatusOr<bool> empty = AwaitEmpty(*impl_->cgroup(), end);
       if (!empty.ok() || !*empty) return empty;

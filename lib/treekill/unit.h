@@ -81,7 +81,7 @@ class Unit final {
 
   // Blocks until nobody of it is alive and systemd has done with it (it may run
   // ExecStopPost=, or the next of several ExecStart=), or `timeout` is over:
-  // then false.
+  // then false. kFailedPrecondition: the caller is in it.
   absl::StatusOr<bool> Wait(absl::Duration timeout = absl::InfiniteDuration());
 
   // Ends all processes of the unit: a signal, a grace period, then cgroup.kill

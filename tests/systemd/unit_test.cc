@@ -201,7 +201,31 @@ TEST_F(Kill, SaysThatSystemdStartsItAgain) {
   Run({"systemctl", "stop", "victim"});
 }
 
-TEST_F(Kill, AlsoIfThatIsAtOnceOrLater) {
+TEST_F(Kill, EndsASliceWithAllItsUnits) {
+  for (const char* unit : {"one", "two"}) {
+    Run({"systemd-run", "-q", absl::StrCat("--unit=", unit), "--slice=victims",
+         absl::StrCat("--setenv=", kCookieVariable, "=", cookie()), "sh", "-c",
+         "setsid sleep 1000 & exec sleep 1000"});
+  }
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 4; }));
+  Outcome outcome = As(Who::kRoot, "kill", {"--unit=victims.slice"});
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(Kill, GivesStoppedAndFrozenOnesTheirSignal) {
+  TempDir folder;
+  StartService(Who::kRoot, "victim", {},
+               absl::StrCat("trap 'echo yes >", folder.path(),
+                            "/done; exit' TERM; kill -STOP $$$$; sleep 1000"),
+               1);
+  ASSERT_EQ(Run({"systemctl", "freeze", "victim"}).exit_code(), 0);
+  Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim", "-k", "30"});
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_EQ(ReadAll(folder.path() + "/done"), "yes\n");
+}
+
+TEST_F(Kill, SaysThatItIsStartedAtOnceOrLater) {
   for (const char* time : {"RestartSec=0", "RestartSec=2"}) {
     StartService(Who::kRoot, "victim", {"Restart=always", time},
                  "exec sleep 1000", 1);
@@ -296,6 +320,7 @@ TEST_F(Kill, WhatIsAnothersIsLeftAlone) {
 }
 
 TEST_F(Kill, NeverItsOwnUnitNorAllOfTheMachine) {
+  EXPECT_EQ(As(Who::kRoot, "wait", {"--unit=test.scope"}).exit_code(), 125);
   for (const char* unit :
        {"init.scope", "-.slice", "test.scope", "system.slice"}) {
     for (const char* signal : {"TERM", "KILL"}) {
