@@ -32,8 +32,8 @@ constexpr char kMoreHelp[] =
     "\n"
     "It refuses what would end treekill itself, or everything: init.scope,\n"
     "-.slice, its own unit and those above. Exit status: 0 when nothing is\n"
-    "alive, 122 when something survives SIGKILL, 125 when treekill itself\n"
-    "failed.\n";
+    "alive, 122 when something survives SIGKILL or systemd starts the unit\n"
+    "again (Restart=), 125 when treekill itself failed.\n";
 
 struct KillCommandLine {
   bool help = false;
@@ -114,6 +114,7 @@ int Report(const Unit& unit, const UnitEnd& end, bool verbose) {
                          " again (its Restart= says so); to end it for good: "
                          "systemctl stop ",
                          unit.name()));
+    return kSurvivors;
   }
   return 0;
 }

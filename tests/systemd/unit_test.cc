@@ -196,7 +196,7 @@ using Kill = UnitTest;
 TEST_F(Kill, SaysThatSystemdStartsItAgain) {
   StartService(Who::kRoot, "victim", {"Restart=always"}, "exec sleep 1000", 1);
   Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim"});
-  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_EQ(outcome.exit_code(), 122);
   EXPECT_THAT(outcome.errors, HasSubstr("systemctl stop victim.service"));
   Run({"systemctl", "stop", "victim"});
 }
@@ -232,7 +232,7 @@ TEST_F(Kill, SaysThatItIsStartedAtOnceOrLater) {
     for (int i = 0; i < 2; ++i) {
       // The second time, it may be waiting.
       Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim", "-s", "KILL"});
-      EXPECT_EQ(outcome.exit_code(), 0);
+      EXPECT_EQ(outcome.exit_code(), 122);
       EXPECT_THAT(outcome.errors, HasSubstr("systemctl stop victim.service"))
           << time;
     }
@@ -346,7 +346,7 @@ TEST_F(Kill, NeverItsOwnUnitNorAllOfTheMachine) {
 
 TEST_F(Kill, WhatCannotBeIsSaidInOneLine) {
   const std::pair<Arguments, const char*> kBad[] = {
-      {{"--unit=no-such"}, "there is no unit no-such.service"},
+      {{"--unit=no-such"}, "there is no unit no-such.service of the system's"},
       {{"--unit=a/b"}, "escaped, as by systemd-escape, it is 'a-b'"},
       {{"--unit=a*"}, "pattern"},
       {{"--unit="}, "nothing is named"},

@@ -79,10 +79,13 @@ absl::Status BusError::ToStatus(const std::string& what, int result) const {
   return absl::FailedPreconditionError(text);
 }
 
+bool IsSystems(SystemdManager manager) {
+  return manager == SystemdManager::kSystem ||
+         (manager == SystemdManager::kAuto && geteuid() == 0);
+}
+
 std::vector<BusAddress> AddressesOf(SystemdManager manager) {
-  bool system = manager == SystemdManager::kSystem ||
-                (manager == SystemdManager::kAuto && geteuid() == 0);
-  return system ? SystemAddresses() : UserAddresses();
+  return IsSystems(manager) ? SystemAddresses() : UserAddresses();
 }
 
 absl::Status TryAddresses(

@@ -64,6 +64,9 @@ struct BusAddress {
   bool is_bus = true;
 };
 
+// Is it the system's that is meant?
+bool IsSystems(SystemdManager manager);
+
 // Where that manager may be reached, the best first: the bus that the
 // environment names, the one at its usual place, the private socket.
 std::vector<BusAddress> AddressesOf(SystemdManager manager);

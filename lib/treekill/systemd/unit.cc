@@ -207,6 +207,14 @@ absl::StatusOr<UnitState> QueryUnit(const Libsystemd& lib,
                      state = Query(lib, *bus, unit, interface);
                      return state.status();
                    });
+  if (absl::IsNotFound(asked)) {
+    return absl::NotFoundError(
+        absl::StrCat(asked.message(), IsSystems(manager)
+                                          ? " of the system's; a user's own is "
+                                            "asked for with --user"
+                                          : " of this user's; the system's is "
+                                            "asked for with --system"));
+  }
   if (!asked.ok()) return asked;
   return state;
 }
