@@ -242,9 +242,13 @@ class Unit::Impl final {
   // Has it not been started again since it was found?
   bool IsSameStart() const { return now_.invocation == found_.invocation; }
 
-  // Processes may still come, or there are some.
-  bool GoesOn() const {
-    return IsSameStart() && (IsUnfinished(now_) || !now_.processes.empty());
+  // Processes may still come, or there are some. `since` is when the last was
+  // seen to be gone, of which systemd learns later.
+  bool GoesOn(absl::Duration since) const {
+    bool is_late = now_.active == "active" && now_.sub == "running" &&
+                   kernel::MonotonicNow() - since < kLate;
+    return IsSameStart() &&
+           (is_late || IsUnfinished(now_) || !now_.processes.empty());
   }
 
   // There is nothing to say to systemd for a while.
@@ -407,10 +411,7 @@ absl::StatusOr<bool> Unit::Wait(absl::Duration timeout) {
     }
     absl::Status asked = impl_->AskAgain();
     if (!asked.ok()) return asked;
-    const systemd::UnitState& now = impl_->now();
-    bool stale = impl_->IsSameStart() && now.active == "active" &&
-                 now.sub == "running" && kernel::MonotonicNow() - since < kLate;
-    if (!impl_->GoesOn() && !stale) return true;
+    if (!impl_->GoesOn(since)) return true;
     absl::Status located = impl_->Locate();
     if (!located.ok()) return located;
     if (impl_->cgroup().has_value()) continue;
@@ -431,25 +432,28 @@ absl::StatusOr<UnitEnd> Unit::End(const UnitEndOptions& options) {
   if (!may.ok()) return may;
   UnitEnd end;
   end.had_processes = impl_->cgroup().has_value();
-  absl::Duration last =
-      kernel::MonotonicNow() + options.grace + options.drain_timeout;
-  for (int round = 0; round == 0 || impl_->GoesOn(); ++round) {
+  absl::Duration since = kernel::MonotonicNow();
+  absl::Duration last = since + options.grace + options.drain_timeout;
+  // What systemd starts to stop it (ExecStopPost=) is not told to end at once,
+  // but has the same time.
+  int signal = options.signal;
+  int rounds = 0;
+  do {
     if (impl_->cgroup().has_value()) {
-      // What systemd starts to stop it (ExecStopPost=) is not told to end at
-      // once, but has the same time.
       absl::Status ended =
-          impl_->EndOnce(options, round == 0 ? options.signal : 0, &end);
+          impl_->EndOnce(options, std::exchange(signal, 0), &end);
       if (!ended.ok()) return ended;
-      if (!end.error.ok() || round >= kRounds) return end;
+      if (!end.error.ok() || ++rounds > kRounds) return end;
+      since = kernel::MonotonicNow();
     } else if (kernel::MonotonicNow() > last) {
       break;
-    } else if (round > 0) {
+    } else {
       absl::SleepFor(kAskAgain);
     }
     absl::Status asked = impl_->AskAgain();
     if (asked.ok()) asked = impl_->Locate();
     if (!asked.ok()) return asked;
-  }
+  } while (impl_->GoesOn(since));
   end.drained = !impl_->IsSameStart() || !impl_->cgroup().has_value();
   absl::Status seen = impl_->SeeWhetherItStartsAgain(&end);
   if (!seen.ok()) return seen;
