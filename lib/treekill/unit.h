@@ -86,9 +86,11 @@ class Unit final {
 
   // Ends all processes of the unit: a signal, a grace period, then cgroup.kill
   // until nobody is alive. What systemd runs to stop it (ExecStopPost=) has the
-  // grace period to end by itself, and is killed then. Blocks for as long as
-  // all that takes. Leaves the unit to systemd. kFailedPrecondition: that would
-  // end the caller, or all of the machine; kPermissionDenied: it is another's.
+  // grace period to end by itself, and is killed then; the first signal is sent
+  // to it only if it starts while that is being sent to the others. Blocks for
+  // as long as all that takes. Leaves the unit to systemd. kFailedPrecondition:
+  // that would end the caller, or all of the machine; kPermissionDenied: it is
+  // another's.
   //
   // Where the cgroup is not ours to write to systemd is asked to send the
   // signals (KillUnit()), which knows the unit by its name: one that is started

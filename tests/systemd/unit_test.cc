@@ -244,11 +244,12 @@ TEST_F(Kill, SaysThatItIsStartedAtOnceOrLater) {
 
 TEST_F(Kill, WhatStopsItHasTheGraceAndNoMore) {
   TempDir folder;
+  // It takes its time, so that the signal is over when it has ended.
   StartService(Who::kRoot, "victim",
                {absl::StrCat("ExecStopPost=sh -c 'sleep 1; echo yes >",
                              folder.path(), "/done; exec sleep 1000'")},
-               "exec sleep 1000", 1);
-  Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim", "-k", "4"});
+               "trap 'sleep 0.3; exit' TERM; while :; do sleep 0.1; done", 2);
+  Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim", "-k", "5"});
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_EQ(ReadAll(folder.path() + "/done"), "yes\n");
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
