@@ -116,6 +116,10 @@ absl::Status Supervisor::Impl::OpenScope(TreeState& tree,
                             .stop_timeout = StopTimeout(tree.options.teardown),
                             .properties = *std::move(properties),
                             .cancel_fd = tree.options.cancel_fd});
+  if (absl::IsCancelled(cgroup.status())) {
+    parked->reset();
+    systemd_->GiveUp(tree.options.scope.manager, tree.report.unit);
+  }
   if (!cgroup.ok()) {
     // One that does not answer now would answer the next request.
     if (!absl::IsFailedPrecondition(cgroup.status()) &&

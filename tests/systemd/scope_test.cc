@@ -339,6 +339,38 @@ TEST_F(InTheMiddle, ASignalIsServedWhileSystemdHangs) {
   close(bus);
 }
 
+// Of a scope that is being started nothing is left, not even its name.
+TEST_F(InTheMiddle, TreekillIsEndedAtItsStart) {
+  for (int i = 0; i < 60; ++i) {
+    Program run(Treekill({"--unit=mine", "sleep", "1000"}), environment());
+    absl::SleepFor(absl::Microseconds(100 * i));
+    run.Signal(SIGTERM);
+    Outcome outcome = run.Wait();
+    ASSERT_EQ(outcome.signal(), SIGTERM) << outcome.errors;
+    ASSERT_THAT(outcome.errors, Not(HasSubstr("systemd does not start")));
+  }
+  EXPECT_TRUE(Eventually([&] {
+    return Systemctl({"list-units", "--all", "--no-legend", "mine.scope"})
+        .empty();
+  })) << Systemctl({"status", "mine.scope"});
+}
+
+// What has the name already is not ours to stop.
+TEST_F(InTheMiddle, AnotherUnitOfThatNameIsLeftAlone) {
+  Program other({"systemd-run", "-q", "--scope", "--unit=mine", "sleep", "4"},
+                environment());
+  ASSERT_TRUE(Eventually([&] {
+    return Run({"systemctl", "is-active", "mine.scope"}).output == "active\n";
+  }));
+  for (int i = 0; i < 5; ++i) {
+    Program run(Treekill({"--unit=mine", "sleep", "1000"}), environment());
+    absl::SleepFor(absl::Milliseconds(20 * i));
+    run.Signal(SIGTERM);
+    run.Wait();
+  }
+  EXPECT_EQ(other.Wait().exit_code(), 0);
+}
+
 TEST_F(InTheMiddle, TreekillIsKilledAtItsStart) {
   for (int i = 0; i < 40; ++i) {
     Program run(Treekill({"-k1", "sh", "-c", "setsid sleep 1000 & sleep 1000"}),

@@ -14,6 +14,7 @@
 #include "treekill/kernel/channel.h"
 #include "treekill/kernel/child.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 
 namespace treekill::systemd {
@@ -23,6 +24,8 @@ constexpr char kVariable[] = "TREEKILL_SYSTEMD";
 
 // More than the helper gives systemd.
 constexpr absl::Duration kPatience = absl::Seconds(25);
+// A systemd that answers does so within milliseconds.
+constexpr absl::Duration kGiveUpPatience = absl::Seconds(1);
 
 absl::StatusOr<std::string> FindProgram() {
   const char* named = secure_getenv(kVariable);
@@ -164,6 +167,17 @@ absl::StatusOr<std::string> Client::StartScope(const NewScope& scope) {
   }
   if (!answer.ok()) return answer.status();
   return (*answer)[2];
+}
+
+void Client::GiveUp(SystemdManager manager, const std::string& unit) {
+  if (!SendWords(channel_.get(), Request(kGiveUp, manager, unit)).ok()) return;
+  absl::Duration end = kernel::MonotonicNow() + kGiveUpPatience;
+  while (true) {
+    // First comes the answer that was not waited for.
+    absl::StatusOr<Words> words =
+        ReceiveWords(channel_.get(), end - kernel::MonotonicNow());
+    if (!words.ok() || words->empty() || (*words)[0] == kDone) return;
+  }
 }
 
 absl::StatusOr<UnitState> Client::QueryUnit(SystemdManager manager,

@@ -52,6 +52,10 @@ class Client final {
   // helper does not answer, it is of no more use.
   absl::StatusOr<std::string> StartScope(const NewScope& scope);
 
+  // After kCancelled, and when the process is dead: has systemd stop the scope,
+  // if it was started after all. Waits for a second at most.
+  void GiveUp(SystemdManager manager, const std::string& unit);
+
   // kNotFound: there is no such unit.
   absl::StatusOr<UnitState> QueryUnit(SystemdManager manager,
                                       const std::string& unit);

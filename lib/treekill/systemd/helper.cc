@@ -72,6 +72,10 @@ absl::StatusOr<Words> Answer(const Libsystemd& lib, ScopeKeeper* keeper,
     if (!scope.ok()) return scope.status();
     return Words{kScope, scope->unit, scope->cgroup};
   }
+  if (words[0] == kGiveUp) {
+    keeper->GiveUp(unit);
+    return Words{kDone};
+  }
   if (words[0] == kQueryUnit) {
     absl::StatusOr<UnitState> state = QueryUnit(lib, manager, unit);
     if (!state.ok()) return state.status();

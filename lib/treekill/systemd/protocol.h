@@ -16,7 +16,7 @@
 namespace treekill::systemd {
 
 // The helper may be of another version: this changes with every change below.
-constexpr char kProtocolVersion[] = "2";
+constexpr char kProtocolVersion[] = "3";
 
 // Where the helper finds its end, and a pidfd of who has started it: a child
 // that this one forks holds the other end, too.
@@ -32,6 +32,9 @@ constexpr char kError[] = "error";
 // UNIT CGROUP.
 constexpr char kStartScope[] = "start-scope";
 constexpr char kScope[] = "scope";
+// Of a scope that was asked for last, and is not wanted any more: kDone when it
+// is not, or was never started.
+constexpr char kGiveUp[] = "give-up";
 // kUnit and the members of UnitState, at the end a word for each process.
 constexpr char kQueryUnit[] = "query-unit";
 constexpr char kUnit[] = "unit";

@@ -97,6 +97,10 @@ absl::StatusOr<Scope> ScopeKeeper::StartOnce(const ScopeRequest& request) {
   return scope;
 }
 
+void ScopeKeeper::GiveUp(const std::string& unit) const {
+  if (bus_ != nullptr && unit == started_) Stop(unit);
+}
+
 void ScopeKeeper::Stop(const std::string& unit) const {
   // With a controller, systemd would wait for the scope to become empty, which
   // it is.
@@ -129,6 +133,7 @@ absl::Status ScopeKeeper::CallStart(const ScopeRequest& request) {
       manager_ = sender == nullptr ? "" : sender;
       job_ = job;
       job_result_.clear();
+      started_ = request.unit;
       return absl::OkStatus();
     }
     if (offers_.pidfd && absl::StrContains(error.message(), "PIDFDs")) {

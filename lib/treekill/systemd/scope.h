@@ -50,6 +50,10 @@ class ScopeKeeper final {
   // no manager to be reached.
   absl::StatusOr<Scope> Start(const ScopeRequest& request);
 
+  // Stops it if that is the scope which was started last. One of that name that
+  // was there before is not touched.
+  void GiveUp(const std::string& unit) const;
+
   // Stops a scope that has turned out to be of no use.
   void Stop(const std::string& unit) const;
 
@@ -88,7 +92,9 @@ class ScopeKeeper final {
   Offers offers_;
   // Its name on the bus when it last answered.
   std::string manager_;
-  // The one that is waited for, and how it ended.
+  // The scope that was started last.
+  std::string started_;
+  // The job that is waited for, and how it ended.
   std::string job_;
   std::string job_result_;
   std::vector<std::string> stopped_;
