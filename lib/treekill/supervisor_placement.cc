@@ -14,7 +14,6 @@
 namespace treekill {
 
 using internal::ComingLeader;
-using internal::TreeState;
 
 namespace {
 
