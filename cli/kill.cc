@@ -2,12 +2,11 @@
 
 #include <getopt.h>
 
-#include <csignal>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cli/duration.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/unit_options.h"
@@ -45,22 +44,12 @@ struct KillCommandLine {
 absl::Status Apply(const OptionReader& reader, KillCommandLine* line) {
   if (TakeUnitOption(reader, &line->unit)) return absl::OkStatus();
   switch (reader.option()) {
-    case 's': {
-      std::optional<int> signal = ParseSignal(reader.value());
-      if (!signal.has_value()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("invalid --signal ", Quoted(reader.value()),
-                         ": a signal such as TERM, SIGINT or 15 is wanted"));
-      }
-      line->options.signal = *signal;
-      return absl::OkStatus();
-    }
-    case 'k': {
-      absl::StatusOr<absl::Duration> grace =
-          DurationOf("--kill-after", reader.value());
-      if (grace.ok()) line->options.grace = *grace;
-      return grace.status();
-    }
+    case 's':
+      return StoreOption(ParseSignal(reader.value()), "--signal",
+                         reader.value(), kTakesSignal, &line->options.signal);
+    case 'k':
+      return StoreOption(ParseDuration(reader.value()), "--kill-after",
+                         reader.value(), kTakesDuration, &line->options.grace);
     case 'v':
       line->verbose = true;
       return absl::OkStatus();

@@ -5,12 +5,33 @@
 
 #include <getopt.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "cli/output.h"
 
 namespace treekill::cli {
+
+// What options take, for StoreOption().
+inline constexpr char kTakesDuration[] =
+    "a duration such as 1.5, 10s, 1min 30s or inf";
+inline constexpr char kTakesSignal[] = "a signal such as TERM, SIGINT or 15";
+
+// Stores what `text` means, or says what the option takes: kInvalidArgument.
+template <typename Value>
+absl::Status StoreOption(const std::optional<Value>& parsed, const char* option,
+                         const std::string& text, const char* takes,
+                         Value* value) {
+  if (!parsed.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "invalid ", option, " ", Quoted(text), ": it takes ", takes));
+  }
+  *value = *parsed;
+  return absl::OkStatus();
+}
 
 // One at a time: getopt_long(3) keeps its state in the process.
 class OptionReader final {

@@ -59,18 +59,6 @@ constexpr option kOptions[] = {
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0}};
 
-// Stores what `text` means, or says what the option takes.
-template <typename Value>
-absl::Status Store(const std::optional<Value>& parsed, const char* option,
-                   const std::string& text, const char* takes, Value* value) {
-  if (!parsed.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "invalid ", option, " ", Quoted(text), ": it takes ", takes));
-  }
-  *value = *parsed;
-  return absl::OkStatus();
-}
-
 std::optional<GuardianChoice> ParseGuardianChoice(const std::string& text) {
   if (text == "yes") return GuardianChoice::kYes;
   if (text == "try") return GuardianChoice::kTry;
@@ -141,29 +129,28 @@ absl::Status RequireScope(RunCommandLine* line) {
 }
 
 absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
-  constexpr char kDuration[] = "a duration such as 1.5, 10s, 1min 30s or inf";
   constexpr char kContainments[] =
       "auto, cgroup, scope, process-group or process";
   switch (option) {
     case kTimeout:
-      return Store(ParseDuration(value), "--timeout", value, kDuration,
-                   &line->timeout);
+      return StoreOption(ParseDuration(value), "--timeout", value,
+                         kTakesDuration, &line->timeout);
     case 'k':
-      return Store(ParseDuration(value), "--kill-after", value, kDuration,
-                   &line->kill_after);
+      return StoreOption(ParseDuration(value), "--kill-after", value,
+                         kTakesDuration, &line->kill_after);
     case 's':
-      return Store(ParseSignal(value), "--signal", value,
-                   "a signal such as TERM, SIGINT or 15", &line->signal);
+      return StoreOption(ParseSignal(value), "--signal", value, kTakesSignal,
+                         &line->signal);
     case kKillMode:
-      return Store(ParseKillMode(value), "--kill-mode", value,
-                   "control-group, mixed, process-group or process",
-                   &line->kill_mode);
+      return StoreOption(ParseKillMode(value), "--kill-mode", value,
+                         "control-group, mixed, process-group or process",
+                         &line->kill_mode);
     case kContainment:
-      return Store(ParseContainment(value), "--containment", value,
-                   kContainments, &line->containment);
+      return StoreOption(ParseContainment(value), "--containment", value,
+                         kContainments, &line->containment);
     case kRequire:
-      return Store(ParseContainment(value), "--require", value, kContainments,
-                   &line->require);
+      return StoreOption(ParseContainment(value), "--require", value,
+                         kContainments, &line->require);
     case kPreserveStatus:
       line->preserve_status = true;
       return absl::OkStatus();
@@ -181,20 +168,20 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
       line->report = value;
       return absl::OkStatus();
     case kGuardian:
-      return Store(ParseGuardianChoice(value), "--guardian", value,
-                   "yes, try or no", &line->guardian);
+      return StoreOption(ParseGuardianChoice(value), "--guardian", value,
+                         "yes, try or no", &line->guardian);
     case kJournal:
-      return Store(ParseJournalChoice(value), "--journal", value,
-                   "yes, no, auto, or nothing", &line->journal);
+      return StoreOption(ParseJournalChoice(value), "--journal", value,
+                         "yes, no, auto, or nothing", &line->journal);
     case kDieWithParent:
       line->die_with_parent = true;
       // Without "=PID" there is no value.
       if (value.empty()) return absl::OkStatus();
-      return Store(ParseNumber(value, /*least=*/1), "--die-with-parent", value,
-                   "the parent's pid, or nothing", &line->parent);
+      return StoreOption(ParseNumber(value, /*least=*/1), "--die-with-parent",
+                         value, "the parent's pid, or nothing", &line->parent);
     case kLifeline:
-      return Store(ParseNumber(value, /*least=*/0), "--lifeline", value,
-                   "the number of a descriptor", &line->lifeline);
+      return StoreOption(ParseNumber(value, /*least=*/0), "--lifeline", value,
+                         "the number of a descriptor", &line->lifeline);
     case kUnit:
     case kSlice:
     case kDescription:

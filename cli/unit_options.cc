@@ -1,10 +1,8 @@
 #include "cli/unit_options.h"
 
-#include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "cli/duration.h"
 #include "cli/output.h"
 
 namespace treekill::cli {
@@ -61,15 +59,6 @@ absl::Status CheckUnitChoice(const OptionReader& reader,
         "nothing is named; usage: treekill ", subcommand, " --unit=NAME"));
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<absl::Duration> DurationOf(const std::string& option,
-                                          const std::string& value) {
-  std::optional<absl::Duration> duration = ParseDuration(value);
-  if (duration.has_value()) return *duration;
-  return absl::InvalidArgumentError(
-      absl::StrCat("invalid ", option, " ", Quoted(value),
-                   ": a duration such as 1.5, 10s, 1min 30s or inf is wanted"));
 }
 
 }  // namespace treekill::cli

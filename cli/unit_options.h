@@ -4,13 +4,10 @@
 
 #include <getopt.h>
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "cli/options.h"
 #include "treekill/treekill.h"
 
@@ -33,10 +30,6 @@ bool TakeUnitOption(const OptionReader& reader, UnitChoice* unit);
 absl::Status CheckUnitChoice(const OptionReader& reader,
                              const std::string& subcommand,
                              const UnitChoice& unit);
-
-// Of `option`, such as "--timeout"; kInvalidArgument when it is none.
-absl::StatusOr<absl::Duration> DurationOf(const std::string& option,
-                                          const std::string& value);
 
 }  // namespace treekill::cli
 

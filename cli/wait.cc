@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cli/duration.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/unit_options.h"
@@ -47,17 +48,19 @@ absl::StatusOr<WaitCommandLine> ParseWaitCommandLine(int argc, char** argv) {
       line.help = true;
       continue;
     }
-    absl::StatusOr<absl::Duration> timeout =
-        DurationOf("--timeout", reader.value());
-    if (!timeout.ok()) return timeout.status();
-    // As for `treekill run`.
-    line.timeout =
-        *timeout == absl::ZeroDuration() ? absl::InfiniteDuration() : *timeout;
+    absl::Status stored =
+        StoreOption(ParseDuration(reader.value()), "--timeout", reader.value(),
+                    kTakesDuration, &line.timeout);
+    if (!stored.ok()) return stored;
   }
   if (!reader.status().ok()) return reader.status();
   if (line.help) return line;
   absl::Status checked = CheckUnitChoice(reader, "wait", line.unit);
   if (!checked.ok()) return checked;
+  // As for `treekill run`.
+  if (line.timeout == absl::ZeroDuration()) {
+    line.timeout = absl::InfiniteDuration();
+  }
   return line;
 }
 
