@@ -4,7 +4,6 @@
 #include <poll.h>
 
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <iterator>
 #include <optional>
@@ -79,20 +78,8 @@ absl::StatusOr<KeeperCommandLine> ParseKeeperCommandLine(int argc,
   return line;
 }
 
-bool IsEnd(int signal) {
-  return signal == SIGTERM || signal == SIGINT || signal == SIGHUP ||
-         signal == SIGQUIT;
-}
-
-bool IsToldToEnd(Signals* signals) {
-  while (std::optional<Signals::Received> received = signals->Next()) {
-    if (IsEnd(received->signal)) return true;
-  }
-  return false;
-}
-
 absl::Status Serve(Keeper* keeper, Signals* signals) {
-  while (!IsToldToEnd(signals)) {
+  while (signals->TakeEnd() == 0) {
     absl::StatusOr<std::vector<Garbage>> garbage = keeper->Dispatch();
     if (!garbage.ok()) {
       Message(std::string(garbage.status().message()));
@@ -102,7 +89,7 @@ absl::Status Serve(Keeper* keeper, Signals* signals) {
       }
       SayWhatIsLeft(*garbage);
     }
-    pollfd fds[] = {{signals->fd(), POLLIN, 0}, {keeper->fd(), POLLIN, 0}};
+    pollfd fds[] = {{signals->end_fd(), POLLIN, 0}, {keeper->fd(), POLLIN, 0}};
     if (poll(fds, std::size(fds), -1) < 0 && errno != EINTR) {
       return absl::UnavailableError(
           absl::StrCat("cannot wait: poll: ", strerror(errno)));

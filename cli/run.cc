@@ -81,7 +81,7 @@ class Run final {
       supervisor_.reset();
       terminal_.Restore();
       int failed = ReportFailure(status);
-      if (absl::IsCancelled(status)) DieBySignal(EndingSignal());
+      if (absl::IsCancelled(status)) DieBySignal(signals_.TakeEnd());
       return failed;
     }
     terminal_.Restore();
@@ -153,16 +153,6 @@ class Run final {
     }
     NoteGuardian();
     return absl::OkStatus();
-  }
-
-  // That made the start be given up.
-  int EndingSignal() {
-    while (std::optional<Signals::Received> received = signals_.Next()) {
-      for (int signal : {SIGTERM, SIGHUP, SIGINT, SIGQUIT}) {
-        if (received->signal == signal) return signal;
-      }
-    }
-    return SIGTERM;
   }
 
   // Never a silent downgrade.

@@ -32,6 +32,13 @@ sigset_t SetOf(int signal) {
   return set;
 }
 
+std::optional<Signals::Received> NextOf(int fd) {
+  signalfd_siginfo info;
+  if (read(fd, &info, sizeof(info)) != sizeof(info)) return std::nullopt;
+  return Signals::Received{static_cast<int>(info.ssi_signo),
+                           info.ssi_code == SI_KERNEL};
+}
+
 }  // namespace
 
 Signals::Signals() {
@@ -64,11 +71,9 @@ Signals::~Signals() {
   }
 }
 
-std::optional<Signals::Received> Signals::Next() {
-  signalfd_siginfo info;
-  if (read(fd_, &info, sizeof(info)) != sizeof(info)) return std::nullopt;
-  return Received{static_cast<int>(info.ssi_signo), info.ssi_code == SI_KERNEL};
-}
+std::optional<Signals::Received> Signals::Next() { return NextOf(fd_); }
+
+int Signals::TakeEnd() { return NextOf(end_fd_).value_or(Received()).signal; }
 
 void StopSelf() {
   SetDefault(SIGTSTP, 0);

@@ -32,8 +32,9 @@ class Signals final {
   std::optional<Received> Next();
 
   // Readable when one of those has come that end a program: TERM, HUP, INT or
-  // QUIT. For Next() to be read.
+  // QUIT. Next() has it, too, until TakeEnd() has; that is 0 without one.
   int end_fd() const { return end_fd_; }
+  int TakeEnd();
 
   // HUP, INT and QUIT as far as they were ignored when treekill started (by
   // nohup, or a shell's `&`): they stay so, for treekill and the command.
