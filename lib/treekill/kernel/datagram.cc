@@ -36,16 +36,6 @@ int CreateMemfd(const char* name) {
 
 }  // namespace
 
-absl::Status SendDatagram(const std::string& socket, const std::string& data) {
-  absl::StatusOr<UniqueFd> fd = ConnectDatagram(socket);
-  if (!fd.ok()) return fd.status();
-  if (send(fd->get(), data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT) <
-      0) {
-    return ErrnoStatus(errno, "send", absl::StrCat("cannot send to ", socket));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<UniqueFd> ConnectDatagram(const std::string& socket) {
   std::string what = absl::StrCat("cannot connect to ", socket);
   sockaddr_un address{};

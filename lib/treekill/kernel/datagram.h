@@ -5,18 +5,14 @@
 
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "treekill/kernel/fd.h"
 
 namespace treekill::kernel {
 
-// `socket` is a path, or "@NAME" in the abstract namespace. Does not wait for
-// a receiver that has no room.
-absl::Status SendDatagram(const std::string& socket, const std::string& data);
-
-// A descriptor connected to `socket`, for Send() of channel.h. Does not wait.
-// StatusErrno() ENOENT or ECONNREFUSED: nobody is there.
+// A descriptor connected to `socket`, a path or "@NAME" in the abstract
+// namespace, for Send() of channel.h. Does not wait. StatusErrno() ENOENT or
+// ECONNREFUSED: nobody is there.
 absl::StatusOr<UniqueFd> ConnectDatagram(const std::string& socket);
 
 // A file in memory with these bytes, which nobody can change any more. `name`
