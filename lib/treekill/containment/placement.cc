@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -48,12 +49,14 @@ PlacementRight RightTo(const std::string& directory,
              : PlacementRight::kUndelegated;
 }
 
-// `name` is the path of the cgroup that process is in, as in /proc/PID/cgroup.
-absl::StatusOr<Placement> FindPlaceOf(pid_t pid, const std::string& name,
-                                      const kernel::CgroupMounts& mounts) {
-  absl::Status failure = absl::FailedPreconditionError(
-      absl::StrCat("the cgroup ", name, " of process ", pid,
-                   " is not to be seen through any cgroup2 mount"));
+// The cgroup of that path, as in /proc/PID/cgroup, through the first mount
+// where it is to be seen and `is_wanted`.
+absl::StatusOr<Placement> FindPlace(
+    const std::string& name, const kernel::CgroupMounts& mounts,
+    const std::function<absl::StatusOr<bool>(const kernel::Cgroup&)>&
+        is_wanted) {
+  absl::Status failure = absl::FailedPreconditionError(absl::StrCat(
+      "the cgroup ", name, " is not to be seen through any cgroup2 mount"));
   for (const kernel::CgroupMount& mount : mounts.v2) {
     std::string directory = kernel::DirectoryOfCgroup(mount, name);
     if (directory.empty()) continue;
@@ -62,12 +65,19 @@ absl::StatusOr<Placement> FindPlaceOf(pid_t pid, const std::string& name,
       failure = cgroup.status();
       continue;
     }
-    absl::StatusOr<bool> holds = HoldsProcess(*cgroup, pid);
-    if (!holds.ok()) failure = holds.status();
-    if (!holds.ok() || !*holds) continue;
+    absl::StatusOr<bool> wanted = is_wanted(*cgroup);
+    if (!wanted.ok()) failure = wanted.status();
+    if (!wanted.ok() || !*wanted) continue;
     return Placement{*std::move(cgroup), RightTo(directory, mount.mount_point)};
   }
   return failure;
+}
+
+absl::StatusOr<Placement> FindPlaceOf(pid_t pid, const std::string& name,
+                                      const kernel::CgroupMounts& mounts) {
+  return FindPlace(name, mounts, [pid](const kernel::Cgroup& cgroup) {
+    return HoldsProcess(cgroup, pid);
+  });
 }
 
 }  // namespace
@@ -102,16 +112,10 @@ absl::StatusOr<Placement> PlaceInScope(const std::string& cgroup, pid_t pid) {
 absl::StatusOr<kernel::Cgroup> OpenCgroup(const std::string& path) {
   absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
   if (!mounts.ok()) return mounts.status();
-  absl::Status failure = absl::FailedPreconditionError(absl::StrCat(
-      "the cgroup ", path, " is not to be seen through any cgroup2 mount"));
-  for (const kernel::CgroupMount& mount : mounts->v2) {
-    std::string directory = kernel::DirectoryOfCgroup(mount, path);
-    if (directory.empty()) continue;
-    absl::StatusOr<kernel::Cgroup> cgroup = kernel::Cgroup::Open(directory);
-    if (cgroup.ok()) return cgroup;
-    failure = cgroup.status();
-  }
-  return failure;
+  absl::StatusOr<Placement> place =
+      FindPlace(path, *mounts, [](const kernel::Cgroup&) { return true; });
+  if (!place.ok()) return place.status();
+  return std::move(place->parent);
 }
 
 }  // namespace treekill::containment
