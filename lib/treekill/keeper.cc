@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -96,9 +97,12 @@ class Keeper::Impl final {
         loop_.Poll(absl::ZeroDuration());
     if (!keys.ok()) return keys.status();
     for (uint64_t key : *keys) {
-      if (key == kMadeKey) OnLeafMade();
-      auto owner = owners_.find(static_cast<pid_t>(key));
-      if (key != kMadeKey && owner != owners_.end()) OnOwnerDied(owner);
+      auto pid = static_cast<pid_t>(key);
+      if (key == kMadeKey) {
+        OnLeafMade();
+      } else if (owners_.count(pid) > 0) {
+        OnOwnerDied(pid);
+      }
     }
     absl::StatusOr<std::vector<Garbage>> garbage = DoWhatIsDue();
     absl::Status armed = loop_.SetTimer(std::min(next_look_, next_sweep_));
@@ -110,11 +114,6 @@ class Keeper::Impl final {
   int fd() const { return loop_.fd(); }
 
  private:
-  struct Owner {
-    kernel::UniqueFd pidfd;
-    std::set<std::string> leaves;
-  };
-
   void LookIn(absl::Duration time) {
     next_look_ = std::min(next_look_, kernel::MonotonicNow() + time);
   }
@@ -125,11 +124,17 @@ class Keeper::Impl final {
     LookIn(kLookLater);
   }
 
-  void OnOwnerDied(std::map<pid_t, Owner>::iterator owner) {
-    loop_.Forget(owner->second.pidfd.get());
-    for (const std::string& leaf : owner->second.leaves) known_.erase(leaf);
-    owners_.erase(owner);
+  void OnOwnerDied(pid_t owner) {
+    std::erase_if(known_,
+                  [&](const auto& leaf) { return leaf.second == owner; });
+    ForgetOwner(owners_.find(owner));
     LookIn(kLookLater);
+  }
+
+  std::map<pid_t, kernel::UniqueFd>::iterator ForgetOwner(
+      std::map<pid_t, kernel::UniqueFd>::iterator owner) {
+    loop_.Forget(owner->second.get());
+    return owners_.erase(owner);
   }
 
   // The look first: when the sweep is due as well, its time comes next.
@@ -172,27 +177,24 @@ class Keeper::Impl final {
     made_.Clear();
     absl::Status watched = loop_.Watch(made_.fd(), EPOLLIN, kMadeKey);
     if (!watched.ok() && kernel::StatusErrno(watched) != EEXIST) return watched;
-    std::map<std::string, pid_t> still_known;
+    std::set<std::string> present;
     bool garbage = false;
     absl::Status failure;
     absl::Status visited = cgroup_.VisitBelow(
         [&](const kernel::Cgroup& parent,
             const std::string& name) -> absl::StatusOr<bool> {
-          auto known = known_.find(name);
-          if (known != known_.end()) {
-            still_known.insert(*known);
-          } else if (std::optional<containment::LeafName> leaf =
-                         containment::ParseLeafName(name)) {
-            absl::StatusOr<bool> gone = LookAt(parent, name, *leaf);
-            failure.Update(gone.status());
-            garbage = garbage || (gone.ok() && *gone);
-            known = known_.find(name);
-            if (known != known_.end()) still_known.insert(*known);
-          }
+          std::optional<containment::LeafName> leaf =
+              containment::ParseLeafName(name);
+          if (!leaf.has_value()) return false;
+          present.insert(name);
+          if (known_.count(name) > 0) return false;
+          absl::StatusOr<bool> gone = LookAt(parent, name, *leaf);
+          failure.Update(gone.status());
+          garbage = garbage || (gone.ok() && *gone);
           return false;
         });
     if (!visited.ok()) return visited;
-    Forget(still_known);
+    ForgetAllBut(present);
     // Nobody is left waiting for what could not be looked at.
     if (!failure.ok() && !garbage) return failure;
     if (!failure.ok()) LookIn(kLookAgain);
@@ -215,32 +217,27 @@ class Keeper::Impl final {
       known_[name] = kNobody;
       return false;
     }
-    Owner& owner = owners_[watch->pid];
-    if (!owner.pidfd.valid()) {
+    if (owners_.count(watch->pid) == 0) {
       absl::Status watched = loop_.Watch(watch->pidfd.get(), EPOLLIN,
                                          static_cast<uint64_t>(watch->pid));
-      if (!watched.ok()) {
-        owners_.erase(watch->pid);
-        return watched;
-      }
-      owner.pidfd = std::move(watch->pidfd);
+      if (!watched.ok()) return watched;
+      owners_[watch->pid] = std::move(watch->pidfd);
     }
-    owner.leaves.insert(name);
     known_[name] = watch->pid;
     return false;
   }
 
-  // All but those.
-  void Forget(std::map<std::string, pid_t> still_known) {
-    for (const auto& [name, pid] : known_) {
-      auto owner = owners_.find(pid);
-      if (still_known.count(name) > 0 || owner == owners_.end()) continue;
-      owner->second.leaves.erase(name);
-      if (!owner->second.leaves.empty()) continue;
-      loop_.Forget(owner->second.pidfd.get());
-      owners_.erase(owner);
+  void ForgetAllBut(const std::set<std::string>& present) {
+    std::set<pid_t> still_own;
+    std::erase_if(known_, [&](const auto& leaf) {
+      bool gone = present.count(leaf.first) == 0;
+      if (!gone) still_own.insert(leaf.second);
+      return gone;
+    });
+    for (auto owner = owners_.begin(); owner != owners_.end();) {
+      owner = still_own.count(owner->first) > 0 ? std::next(owner)
+                                                : ForgetOwner(owner);
     }
-    known_ = std::move(still_known);
   }
 
   static constexpr pid_t kNobody = 0;
@@ -253,7 +250,8 @@ class Keeper::Impl final {
   // The leaves that need no look, and the pids of their owners; kNobody for
   // those that are nobody's to end.
   std::map<std::string, pid_t> known_;
-  std::map<pid_t, Owner> owners_;
+  // Their pidfds.
+  std::map<pid_t, kernel::UniqueFd> owners_;
   // Moments of kernel::MonotonicNow().
   absl::Duration next_look_ = absl::InfiniteDuration();
   absl::Duration next_sweep_ = absl::ZeroDuration();
