@@ -248,7 +248,9 @@ TEST_F(Kill, WhatStopsItHasTheGraceAndNoMore) {
   StartService(Who::kRoot, "victim",
                {absl::StrCat("ExecStopPost=sh -c 'sleep 1; echo yes >",
                              folder.path(), "/done; exec sleep 1000'")},
-               "trap 'sleep 0.3; exit' TERM; while :; do sleep 0.1; done", 2);
+               "trap 'trap \"\" TERM; sleep 1; exit' TERM; "
+               "while :; do sleep 0.1; done",
+               2);
   Outcome outcome = As(Who::kRoot, "kill", {"--unit=victim", "-k", "5"});
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_EQ(ReadAll(folder.path() + "/done"), "yes\n");
