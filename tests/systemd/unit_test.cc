@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <csignal>
+#include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "tests/systemd/scope_fixture.h"
+#include "treekill/kernel/proc.h"
 
 namespace treekill::rig {
 namespace {
@@ -42,7 +45,8 @@ class UnitTest : public ScopeTest {
     return RunAs(who, Subcommand(word, std::move(arguments)));
   }
 
-  // Starts a service by systemd-run, and waits until it has `count` processes.
+  // Starts a service by systemd-run, and waits until it has `count` processes,
+  // each of which has come to where it stays.
   void StartService(Who who, const std::string& unit, Arguments properties,
                     const std::string& script, size_t count) const {
     if (who == Who::kUser) KeepManager(kTester);
@@ -56,8 +60,17 @@ class UnitTest : public ScopeTest {
     argv.insert(argv.end(), {"sh", "-c", script});
     ASSERT_EQ(RunAs(who, argv).exit_code(), 0);
     ASSERT_TRUE(Eventually([&] {
-      return FindByCookie(cookie()).size() == count;
-    })) << FindByCookie(cookie()).size();
+      std::vector<pid_t> pids = FindByCookie(cookie());
+      return pids.size() == count &&
+             std::all_of(pids.begin(), pids.end(), IsAtRest);
+    })) << testing::PrintToString(FindByCookie(cookie()));
+  }
+
+  static bool IsAtRest(pid_t pid) {
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    std::string channel = kernel::ReadWaitChannel(pid);
+    return (stat.has_value() && stat->state == 'T') || channel == "do_wait" ||
+           absl::StrContains(channel, "nanosleep");
   }
 
   std::string StateOf(Who who, const std::string& unit) const {
