@@ -38,7 +38,8 @@ if [ -n "$vm" ]; then
   exit
 fi
 
-set -- -j "$(nproc)" "$@"
+# Most tests wait more than they compute.
+set -- -j "$((2 * $(nproc)))" "$@"
 
 # Ends the script, with its status.
 finish() {
