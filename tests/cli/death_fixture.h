@@ -31,15 +31,16 @@ inline constexpr char kHardToKill[] =
     "while [ ! -e deaf ]; do sleep 0.02; done\n"
     ">ready; exec sleep 600\n";
 
-// One member, not the leader, that is asked to end by TERM or HUP, makes
-// `term`, and needs until there is `go` to make `late`. It does so itself: a
-// child that is born while the signal is sent round gets it too.
+// One member that is asked to end by TERM or HUP, makes `term`, and needs until
+// there is `go` to make `late`. It does so itself: a child that is born while
+// the signal is sent round gets it too. Beside it there is the leader only,
+// which dies with treekill even if it has not had the signal by then.
 inline constexpr char kSlowMember[] =
     "setsid bash -c '\n"
     "  trap \">term; while [ ! -e go ]; do sleep 0.02; done; >late; exit\" \\\n"
     "    TERM HUP\n"
     "  >ready; while :; do sleep 0.02; done' 2>/dev/null &\n"
-    "sleep 600\n";
+    "exec sleep 600\n";
 
 // A command that ends, with 7, when there is `done`.
 inline constexpr char kUntilDone[] =
