@@ -89,6 +89,11 @@ struct Command {
   // Signals that stay ignored in the command if they are in the caller: for a
   // tool that nohup or a shell has told to ignore SIGHUP, SIGINT or SIGQUIT.
   std::vector<int> keep_ignored = {};
+
+  // PR_SET_NO_NEW_PRIVS, prctl(2): setuid programs, and those with file
+  // capabilities, run with the command's own rights. So it can have no member
+  // that an ordinary user may not signal.
+  bool no_new_privileges = false;
 };
 
 // kInvalidArgument, with the reason, for a command that cannot be started: no

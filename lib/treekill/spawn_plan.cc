@@ -16,7 +16,6 @@
 namespace treekill {
 namespace {
 
-constexpr char kShell[] = "/bin/sh";
 // What execvp(3) searches without PATH.
 constexpr char kDefaultPath[] = "/bin:/usr/bin";
 
@@ -31,6 +30,8 @@ const char* StageName(kernel::ChildStage stage) {
   switch (stage) {
     case kernel::ChildStage::kNone:
       break;
+    case kernel::ChildStage::kCgroup:
+      return "write";
     case kernel::ChildStage::kProcessGroup:
       return "setpgid";
     case kernel::ChildStage::kLimits:
@@ -40,6 +41,8 @@ const char* StageName(kernel::ChildStage stage) {
     case kernel::ChildStage::kWorkingDirectory:
       return "chdir";
     case kernel::ChildStage::kParentDeath:
+      return "prctl";
+    case kernel::ChildStage::kPrivileges:
       return "prctl";
     case kernel::ChildStage::kSignals:
       return "sigprocmask";
@@ -65,6 +68,7 @@ absl::Status SpawnPlan::Prepare(const Command& command,
   for (int signal : command.keep_ignored) {
     plan_.keep_ignored |= kernel::SignalBit(signal);
   }
+  plan_.no_new_privileges = command.no_new_privileges;
   PrepareEnvironment(command);
   PrepareArguments(command);
   environment_.push_back(nullptr);
@@ -78,7 +82,7 @@ void SpawnPlan::SetParentDeathSignal(int signal) {
 }
 
 void SpawnPlan::PrepareArguments(const Command& command) {
-  shell_argv_ = {kShell, nullptr};
+  shell_argv_ = {kernel::kShell, nullptr};
   for (const std::string& argument : command.argv) {
     if (!argv_.empty()) shell_argv_.push_back(argument.c_str());
     argv_.push_back(argument.c_str());

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <unordered_set>
@@ -44,11 +45,11 @@ class CgroupLeaf final : public Hold {
     absl::StatusOr<kernel::UniqueFd> kill =
         leaf_.OpenControl("cgroup.kill", O_WRONLY);
     if (!kill.ok()) {
+      // Before Linux 5.14: see KillOneByOne().
       if (kernel::StatusErrno(kill.status()) != ENOENT) return kill.status();
-      return kernel::WithHint(kill.status(),
-                              "cgroup.kill needs Linux 5.14 or newer");
+    } else {
+      kill_fd_ = *std::move(kill);
     }
-    kill_fd_ = *std::move(kill);
     absl::StatusOr<kernel::UniqueFd> events =
         leaf_.OpenControl("cgroup.events", O_RDONLY);
     if (!events.ok()) return events.status();
@@ -88,23 +89,7 @@ class CgroupLeaf final : public Hold {
     // A frozen member would sleep through the whole grace period.
     round.error = leaf_.Thaw();
     signalled_.clear();
-    for (int pass = 0; pass < kMaxSignalPasses; ++pass) {
-      absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
-      if (!members.ok()) {
-        round.error.Update(members.status());
-        break;
-      }
-      bool any_new = false;
-      for (pid_t pid : members->pids) {
-        if (!signalled_.insert(pid).second) continue;
-        any_new = true;
-        if (only_group != 0 && kernel::ProcessGroupOf(pid) != only_group) {
-          continue;
-        }
-        SignalMember(pid, *members, signal, &round);
-      }
-      if (!any_new) break;
-    }
+    SignalInPasses(signal, only_group, &signalled_, &round);
     return round;
   }
 
@@ -125,18 +110,14 @@ class CgroupLeaf final : public Hold {
   }
 
   absl::Status Kill() override {
+    if (!kill_fd_.valid()) return KillOneByOne();
     absl::Status status = kernel::WriteKill(kill_fd_.get(), kill_path());
-    if (status.ok()) return status;
     // Nothing may be left even so.
-    SignalRound ignored;
-    absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
-    if (members.ok()) {
-      for (pid_t pid : members->pids) {
-        SignalMember(pid, *members, SIGKILL, &ignored);
-      }
-    }
+    if (!status.ok()) (void)KillOneByOne();
     return status;
   }
+
+  bool IsRefused() const override { return refused_; }
 
   absl::Status Remove() override {
     if (parent_ == nullptr) return RemoveNothing();
@@ -146,6 +127,43 @@ class CgroupLeaf final : public Hold {
   }
 
  private:
+  // Without cgroup.kill. Frozen, none of them forks, and who is just being born
+  // is born frozen: so the passes end, however fast they had been forking. That
+  // everybody is frozen is not waited for: one that sleeps in the kernel would
+  // let us wait, and SIGKILL ends its fork as well.
+  absl::Status KillOneByOne() {
+    absl::Status status = leaf_.SetFrozen(true);
+    SignalRound round;
+    std::unordered_set<pid_t> killed;
+    SignalInPasses(SIGKILL, /*only_group=*/0, &killed, &round);
+    refused_ = round.refused > 0 && round.signalled == 0;
+    status.Update(round.error);
+    status.Update(leaf_.SetFrozen(false));
+    return status;
+  }
+
+  // To those who are not in `done`, until nobody new is found.
+  void SignalInPasses(int signal, pid_t only_group,
+                      std::unordered_set<pid_t>* done, SignalRound* round) {
+    for (int pass = 0; pass < kMaxSignalPasses; ++pass) {
+      absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
+      if (!members.ok()) {
+        round->error.Update(members.status());
+        return;
+      }
+      bool any_new = false;
+      for (pid_t pid : members->pids) {
+        if (!done->insert(pid).second) continue;
+        any_new = true;
+        if (only_group != 0 && kernel::ProcessGroupOf(pid) != only_group) {
+          continue;
+        }
+        SignalMember(pid, *members, signal, round);
+      }
+      if (!any_new) return;
+    }
+  }
+
   std::string kill_path() const { return leaf_.path() + "/cgroup.kill"; }
 
   absl::Status RemoveNothing() {
@@ -171,7 +189,9 @@ class CgroupLeaf final : public Hold {
     if (sent.ok()) {
       ++round->signalled;
       if (pid == leader_) round->leader_signalled = true;
-    } else if (kernel::StatusErrno(sent) != EPERM) {
+    } else if (kernel::StatusErrno(sent) == EPERM) {
+      ++round->refused;
+    } else {
       round->error.Update(sent);
     }
   }
@@ -191,6 +211,8 @@ class CgroupLeaf final : public Hold {
   pid_t leader_ = 0;
   // By the last Signal().
   std::unordered_set<pid_t> signalled_;
+  // Kill() may be called by any thread.
+  std::atomic<bool> refused_ = false;
   bool removed_ = false;
 };
 

@@ -3,24 +3,30 @@
 #ifndef TREEKILL_CONTAINMENT_HOLD_H_
 #define TREEKILL_CONTAINMENT_HOLD_H_
 
+#include <sys/epoll.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "treekill/containment/kind.h"
+#include "treekill/kernel/clone.h"
+#include "treekill/kernel/pidfd.h"
 
 namespace treekill::containment {
 
 // What a round of signals came to.
 struct SignalRound {
   bool leader_signalled = false;
-  // How many got it. Those that the kernel does not let us signal (EPERM:
-  // another uid) do not count, and are no error.
+  // How many got it, and how many the kernel does not let us signal (EPERM:
+  // another uid), which is no error.
   int signalled = 0;
+  int refused = 0;
   // The first thing that went wrong; the others were signalled all the same.
   absl::Status error;
 };
@@ -42,12 +48,29 @@ class Hold {
   // Must the leader have a process group of its own?
   virtual bool NeedsProcessGroup() const { return false; }
 
+  // Starts the leader, held from its first moment on: as kernel::Clone().
+  virtual absl::StatusOr<kernel::Child> Start(const kernel::ChildPlan& plan) {
+    return kernel::Clone(plan, cgroup_fd());
+  }
+
   // Tells the hold who the leader is. Before this the tree is empty.
   virtual void SetLeader(pid_t pid, int pidfd) = 0;
 
-  // Ready for POLLPRI when the tree may have become empty; -1 when that can
-  // only be asked from time to time.
+  // Ready for EPOLLIN when LeaderHasEnded() is to be asked; -1 where the
+  // leader's pidfd is that, and says so itself.
+  virtual int leader_fd() const { return -1; }
+  virtual bool LeaderHasEnded() { return true; }
+  // As kernel::PollChildEnd() and PollChildStop() of the leader's pidfd.
+  virtual absl::StatusOr<std::optional<kernel::ChildEnd>> PollLeaderEnd(
+      int pidfd, bool reap) {
+    return kernel::PollChildEnd(pidfd, reap);
+  }
+  virtual int PollLeaderStop(int pidfd) { return kernel::PollChildStop(pidfd); }
+
+  // Ready for event_mask() when the tree may have become empty; -1 when that
+  // can only be asked from time to time.
   virtual int events_fd() const { return -1; }
+  virtual uint32_t event_mask() const { return EPOLLPRI; }
 
   // A descriptor to which any thread or process may write "1" to kill the
   // tree; -1 without one.
@@ -75,9 +98,17 @@ class Hold {
   // SIGKILL to every member. Returns before they are dead; may be repeated.
   virtual absl::Status Kill() = 0;
 
+  // Are only those left, as far as is known since the last Kill(), whom the
+  // kernel does not let us kill?
+  virtual bool IsRefused() const { return false; }
+
   // Removes what the hold has made. kernel::IsBusy() while a member is not
   // quite gone. After OK the hold is of no more use.
   virtual absl::Status Remove() { return absl::OkStatus(); }
+
+  // Leaves those that are left to themselves, with nothing of the hold's own
+  // running.
+  virtual void GiveUp() {}
 };
 
 // Holds by the leader's pidfd alone.

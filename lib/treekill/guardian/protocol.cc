@@ -34,7 +34,10 @@ Note PrepareNote(uint64_t id, const kernel::Cgroup& parent,
 
 Note HoldNote(uint64_t id, const containment::Hold& hold) {
   Note note = Empty(Message::Kind::kHold, id);
-  note.fds = {hold.cgroup_fd(), hold.kill_fd(), hold.events_fd()};
+  // Before Linux 5.14 there is no cgroup.kill; the guardian opens the leaf.
+  if (hold.kill_fd() >= 0) {
+    note.fds = {hold.cgroup_fd(), hold.kill_fd(), hold.events_fd()};
+  }
   return note;
 }
 

@@ -35,7 +35,7 @@ struct Message {
     // A leaf called `name` is about to be made in the directory that comes as
     // one descriptor; `drain_timeout_ns` is set.
     kPrepare,
-    // It was made. With three descriptors: directory, cgroup.kill,
+    // It was made. With three descriptors, or none: directory, cgroup.kill,
     // cgroup.events.
     kHold,
     // Its teardown: the members of `only_group` (0: all) are being sent a

@@ -178,6 +178,13 @@ absl::Status ReadMembers(int directory, const std::string& shown,
   return absl::OkStatus();
 }
 
+absl::Status Freeze(int directory, bool frozen, const std::string& shown) {
+  absl::Status status =
+      WriteFile(directory, "cgroup.freeze", frozen ? "1" : "0",
+                absl::StrCat(shown, "/cgroup.freeze"));
+  return MeansRemoved(StatusErrno(status)) ? absl::OkStatus() : status;
+}
+
 absl::Status Rmdir(int parent, const std::string& name,
                    const std::string& shown) {
   if (Rmdirat(parent, name.c_str()) == 0 || MeansRemoved(errno)) {
@@ -277,11 +284,13 @@ absl::StatusOr<CgroupMembers> Cgroup::Members(Modes modes) const {
 
 absl::Status Cgroup::Thaw() const {
   auto thaw = [&](int directory, std::vector<std::string>*) {
-    absl::Status status = WriteFile(directory, "cgroup.freeze", "0",
-                                    absl::StrCat(path_, "/cgroup.freeze"));
-    return MeansRemoved(StatusErrno(status)) ? absl::OkStatus() : status;
+    return Freeze(directory, false, path_);
   };
   return Walk(*this, thaw, LeaveNothing).Run();
+}
+
+absl::Status Cgroup::SetFrozen(bool frozen) const {
+  return Freeze(fd(), frozen, path_);
 }
 
 absl::Status Cgroup::VisitBelow(const Visitor& visit) const {

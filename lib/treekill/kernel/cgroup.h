@@ -69,6 +69,11 @@ class Cgroup final {
   // members.
   absl::Status Thaw() const;
 
+  // Freezes this cgroup and with it everything below, or ends that:
+  // cgroup.freeze (Linux 5.2). Returns before everybody is frozen. Who is born
+  // meanwhile is born frozen, and SIGKILL ends those who are.
+  absl::Status SetFrozen(bool frozen) const;
+
   // Extended attributes of the directory, for what outlives this process:
   // "user.*", Linux 5.7. nullopt without one; an error when that could not be
   // found out.

@@ -87,9 +87,15 @@ void Park(const ChildPlan& plan) {
 
 // The steps return what Call() does.
 
+long JoinCgroup(const ChildPlan& plan) {
+  if (plan.cgroup_procs_fd < 0) return 0;
+  return Call(SYS_write, plan.cgroup_procs_fd, "0", 1);
+}
+
 long LeaveProcessGroup(const ChildPlan& plan) {
   if (plan.new_session) return Call(SYS_setsid);
-  return plan.new_process_group ? Call(SYS_setpgid, 0, 0) : 0;
+  if (!plan.new_process_group && plan.process_group == 0) return 0;
+  return Call(SYS_setpgid, 0, plan.process_group);
 }
 
 long SetLimits(const ChildPlan& plan) {
@@ -167,6 +173,11 @@ long SetParentDeathSignal(const ChildPlan& plan) {
   return plan.park_bound ? Call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0) : 0;
 }
 
+long GiveUpPrivileges(const ChildPlan& plan) {
+  if (!plan.no_new_privileges) return 0;
+  return Call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
 long SetSignals(const ChildPlan& plan) {
   for (int signal = 1; signal <= kLastSignal; ++signal) {
     if (signal == SIGKILL || signal == SIGSTOP) continue;
@@ -230,11 +241,13 @@ struct Step {
   long (*run)(const ChildPlan&);
 };
 
-constexpr Step kSteps[] = {{ChildStage::kProcessGroup, LeaveProcessGroup},
+constexpr Step kSteps[] = {{ChildStage::kCgroup, JoinCgroup},
+                           {ChildStage::kProcessGroup, LeaveProcessGroup},
                            {ChildStage::kDescriptors, MoveDescriptors},
                            {ChildStage::kWorkingDirectory, ChangeDirectory},
                            {ChildStage::kLimits, SetLimits},
                            {ChildStage::kParentDeath, SetParentDeathSignal},
+                           {ChildStage::kPrivileges, GiveUpPrivileges},
                            {ChildStage::kSignals, SetSignals},
                            {ChildStage::kExec, Exec}};
 

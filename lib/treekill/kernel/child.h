@@ -29,6 +29,9 @@ struct ChildLimit {
   uint64_t hard = 0;
 };
 
+// For a file without a header that the kernel knows.
+constexpr char kShell[] = "/bin/sh";
+
 // The longest pid, in decimal.
 constexpr int kPidDigits = 10;
 
@@ -45,8 +48,13 @@ struct ChildPlan {
   // set.
   bool park_bound = false;
 
-  // setpgid(0, 0).
+  // A descriptor of a cgroup.procs that the child moves itself by; -1: does
+  // not.
+  int cgroup_procs_fd = -1;
+
+  // setpgid(0, 0); or with `process_group` not 0, setpgid(0, process_group).
   bool new_process_group = false;
+  pid_t process_group = 0;
   // setsid(); it makes a new process group, too.
   bool new_session = false;
 
@@ -70,6 +78,9 @@ struct ChildPlan {
   int parent_death_signal = 0;
   pid_t parent = 0;
 
+  // PR_SET_NO_NEW_PRIVS, prctl(2): no setuid program gets what it is for.
+  bool no_new_privileges = false;
+
   // Signals that stay ignored if they are now; every other gets its default
   // disposition. The mask is set last.
   SignalSet keep_ignored = 0;
@@ -84,18 +95,20 @@ struct ChildPlan {
   const char* const* paths = nullptr;
   const char* const* argv = nullptr;
   const char* const* envp = nullptr;
-  // For a file without a header that the kernel knows: {"/bin/sh", path,
-  // argv[1], ..., nullptr}, of which the second is filled in here.
+  // {kShell, path, argv[1], ..., nullptr}, of which the second is filled in
+  // here.
   const char** shell_argv = nullptr;
 };
 
 enum class ChildStage : int {
   kNone,
+  kCgroup,
   kProcessGroup,
   kDescriptors,
   kWorkingDirectory,
   kLimits,
   kParentDeath,
+  kPrivileges,
   kSignals,
   kExec,
 };

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
@@ -21,10 +22,13 @@
 #if defined(__x86_64__) || defined(__aarch64__)
 #define TREEKILL_HAVE_CLONE_ENTRY 1
 
-// clone_entry.S. Returns the pid, or -errno, in the parent; calls
+// clone_entry.S. Each returns the pid, or -errno, in the parent; calls
 // `run(argument)` on the new stack in the child.
 extern "C" long treekill_clone3_entry(clone_args* arguments, size_t size,
                                       void (*run)(void*), void* argument);
+extern "C" long treekill_clone_entry(unsigned long flags, void* stack_end,
+                                     int* pidfd, void* child_tid,
+                                     void (*run)(void*), void* argument);
 #endif
 
 namespace treekill::kernel {
@@ -61,9 +65,35 @@ class Mapping final {
   void* address_;
 };
 
+// Of the two system calls the second one knows no cgroup.
+enum class CloneCall { kClone3, kClone };
+
+const char* NameOf(CloneCall call) {
+  return call == CloneCall::kClone3 ? "clone3" : "clone";
+}
+
+// Is it that clone3 is not there, that a seccomp filter answers in its place,
+// or that it does not know a cgroup (before Linux 5.7)?
+bool MeansNoClone3(long result) {
+  return result == -ENOSYS || result == -EPERM || result == -E2BIG ||
+         result == -EINVAL;
+}
+
 #ifdef TREEKILL_HAVE_CLONE_ENTRY
-long CloneSharingMemory(clone_args* arguments, const ChildPlan& plan,
-                        ChildFailure* failure) {
+long CloneOnStack(CloneCall call, clone_args* arguments, ChildEntry* entry) {
+  if (call == CloneCall::kClone3) {
+    return treekill_clone3_entry(arguments, kCloneArgsSize, RunChildEntry,
+                                 entry);
+  }
+  return treekill_clone_entry(
+      arguments->flags | arguments->exit_signal,
+      reinterpret_cast<void*>(arguments->stack + arguments->stack_size),
+      reinterpret_cast<int*>(arguments->pidfd),
+      reinterpret_cast<void*>(arguments->child_tid), RunChildEntry, entry);
+}
+
+long CloneSharingMemory(CloneCall call, clone_args* arguments,
+                        const ChildPlan& plan, ChildFailure* failure) {
   constexpr size_t kGuard = 64 * 1024;  // the largest page size of aarch64
   constexpr size_t kStack = 64 * 1024;
   Mapping stack(kStack, MAP_PRIVATE | MAP_STACK, kGuard);
@@ -72,22 +102,32 @@ long CloneSharingMemory(clone_args* arguments, const ChildPlan& plan,
   arguments->stack = reinterpret_cast<uintptr_t>(stack.address());
   arguments->stack_size = stack.size();
   ChildEntry entry{&plan, failure};
-  return treekill_clone3_entry(arguments, kCloneArgsSize, RunChildEntry,
-                               &entry);
+  return CloneOnStack(call, arguments, &entry);
 }
 #endif
 
-// Without CLONE_VM it is safe to return from syscall() twice. The one page
-// that is shared all the same brings the failure back.
-long CloneCopying(clone_args* arguments, const ChildPlan& plan,
-                  ChildFailure* failure) {
+// Without CLONE_VM it is safe to return from syscall() twice.
+long CloneHere(CloneCall call, const clone_args& arguments) {
+  long pid;
+  if (call == CloneCall::kClone3) {
+    pid = syscall(SYS_clone3, &arguments, kCloneArgsSize);
+  } else {
+    // The child's tid and TLS, which change places by architecture, are unused.
+    pid = syscall(SYS_clone, arguments.flags | arguments.exit_signal, 0,
+                  arguments.pidfd, 0, 0);
+  }
+  return pid < 0 ? -errno : pid;
+}
+
+// The one page that is shared all the same brings the failure back.
+long CloneCopying(CloneCall call, const clone_args& arguments,
+                  const ChildPlan& plan, ChildFailure* failure) {
   Mapping page(sizeof(ChildFailure), MAP_SHARED, 0);
   if (!page.valid()) return -errno;
   ChildFailure* shared = new (page.address()) ChildFailure;
-  long pid = syscall(SYS_clone3, arguments, kCloneArgsSize);
-  if (pid < 0) return -errno;
+  long pid = CloneHere(call, arguments);
   if (pid == 0) RunChild(plan, shared);
-  *failure = *shared;
+  if (pid > 0) *failure = *shared;
   return pid;
 }
 
@@ -103,12 +143,6 @@ UniqueFd AboveStandardStreamsIfPossible(int pidfd) {
 
 std::string HintFor(int error) {
   switch (error) {
-    case ENOSYS:
-    case EPERM:
-    case E2BIG:
-    case EINVAL:
-      return "clone3 with CLONE_INTO_CGROUP needs Linux 5.7 or newer and a "
-             "seccomp filter that lets it through";
     case EACCES:
       return "cgroup.procs of the cgroup that this process and the new one "
              "have in common must be writable";
@@ -124,11 +158,14 @@ std::string HintFor(int error) {
   }
 }
 
-}  // namespace
+absl::Status CloneFailure(int error, const std::string& call, bool to_cgroup) {
+  return WithHint(ErrnoStatus(error, call, "no new process"),
+                  to_cgroup || error == EAGAIN ? HintFor(error) : "");
+}
 
-absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
-                            CloneForm form) {
-  Child child;
+// Returns the pid or -errno.
+long TryClone(CloneCall call, const ChildPlan& plan, int cgroup_fd,
+              CloneForm form, Child* child) {
   int pidfd = -1;
   clone_args arguments{};
   arguments.flags = CLONE_PIDFD | CLONE_VFORK;
@@ -138,65 +175,99 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<uint64_t>(cgroup_fd);
   }
-  long pid = 0;
-  if (FaultInjected("clone3", cgroup_fd >= 0 ? "cgroup" : "")) {
-    pid = -errno;
-  } else {
-    ScopedBlockAllSignals block;
+  if (FaultInjected(NameOf(call), cgroup_fd >= 0 ? "cgroup" : "")) {
+    return -errno;
+  }
+  ScopedBlockAllSignals block;
+  long pid;
 #ifdef TREEKILL_HAVE_CLONE_ENTRY
-    pid = form == CloneForm::kCopy
-              ? CloneCopying(&arguments, plan, &child.failure)
-              : CloneSharingMemory(&arguments, plan, &child.failure);
+  pid = form == CloneForm::kCopy
+            ? CloneCopying(call, arguments, plan, &child->failure)
+            : CloneSharingMemory(call, &arguments, plan, &child->failure);
 #else
-    pid = CloneCopying(&arguments, plan, &child.failure);
+  pid = CloneCopying(call, arguments, plan, &child->failure);
 #endif
-  }
-  if (pid < 0) {
-    int error = static_cast<int>(-pid);
-    return WithHint(ErrnoStatus(error, "clone3", "no new process"),
-                    cgroup_fd >= 0 ? HintFor(error) : "");
-  }
-  child.pid = static_cast<pid_t>(pid);
-  child.pidfd = AboveStandardStreamsIfPossible(pidfd);
-  if (child.failure.stage != ChildStage::kNone) {
-    absl::Status reaped = ReapChild(child.pidfd.get());
-    if (!reaped.ok()) return reaped;
-  }
-  return child;
+  if (pid < 0) return pid;
+  child->pid = static_cast<pid_t>(pid);
+  child->pidfd = AboveStandardStreamsIfPossible(pidfd);
+  return pid;
 }
 
-absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
+// Returns the pid or -errno.
+long TryCloneParked(CloneCall call, ParkedMemory* memory, Child* child) {
   int pidfd = -1;
   clone_args arguments{};
   arguments.flags = CLONE_PIDFD;
   arguments.pidfd = reinterpret_cast<uintptr_t>(&pidfd);
-  long pid = 0;
-  if (FaultInjected("clone3", "parked")) {
-    pid = -errno;
-  } else {
-    ScopedBlockAllSignals block;
+  if (FaultInjected(NameOf(call), "parked")) return -errno;
+  ScopedBlockAllSignals block;
+  long pid;
 #ifdef TREEKILL_HAVE_CLONE_ENTRY
-    arguments.flags |= CLONE_VM | CLONE_CHILD_CLEARTID;
-    arguments.child_tid = reinterpret_cast<uintptr_t>(&memory->busy);
-    arguments.stack = reinterpret_cast<uintptr_t>(memory->stack);
-    arguments.stack_size = sizeof(memory->stack);
-    memory->entry = {&memory->plan, &memory->failure};
-    pid = treekill_clone3_entry(&arguments, kCloneArgsSize, RunChildEntry,
-                                &memory->entry);
+  arguments.flags |= CLONE_VM | CLONE_CHILD_CLEARTID;
+  arguments.child_tid = reinterpret_cast<uintptr_t>(&memory->busy);
+  arguments.stack = reinterpret_cast<uintptr_t>(memory->stack);
+  arguments.stack_size = sizeof(memory->stack);
+  memory->entry = {&memory->plan, &memory->failure};
+  pid = CloneOnStack(call, &arguments, &memory->entry);
 #else
-    pid = syscall(SYS_clone3, &arguments, kCloneArgsSize);
-    if (pid < 0) pid = -errno;
-    if (pid == 0) RunChild(memory->plan, &memory->failure);
+  pid = CloneHere(call, arguments);
+  if (pid == 0) RunChild(memory->plan, &memory->failure);
 #endif
+  if (pid < 0) return pid;
+  child->pid = static_cast<pid_t>(pid);
+  child->pidfd = AboveStandardStreamsIfPossible(pidfd);
+  return pid;
+}
+
+// A child that gave up before it was where it was to be.
+absl::StatusOr<Child> AfterFailure(Child child, bool to_cgroup) {
+  absl::Status reaped = ReapChild(child.pidfd.get());
+  if (!reaped.ok()) return reaped;
+  if (child.failure.stage != ChildStage::kCgroup) return child;
+  return WithContext(CloneFailure(child.failure.error, "write", to_cgroup),
+                     "cannot move it to its cgroup (cgroup.procs)");
+}
+
+}  // namespace
+
+absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
+                            CloneForm form) {
+  bool to_cgroup = cgroup_fd >= 0;
+  Child child;
+  CloneCall call = CloneCall::kClone3;
+  long pid = TryClone(call, plan, cgroup_fd, form, &child);
+  if (MeansNoClone3(pid)) {
+    call = CloneCall::kClone;
+    ChildPlan joining = plan;
+    UniqueFd procs;
+    if (to_cgroup) {
+      absl::StatusOr<UniqueFd> opened = OpenFile(
+          cgroup_fd, "cgroup.procs", O_WRONLY, "the new cgroup's cgroup.procs");
+      if (!opened.ok()) return opened.status();
+      procs = *std::move(opened);
+      joining.cgroup_procs_fd = procs.get();
+    }
+    pid = TryClone(call, joining, /*cgroup_fd=*/-1, form, &child);
   }
   if (pid < 0) {
-    int error = static_cast<int>(-pid);
-    return WithHint(ErrnoStatus(error, "clone3", "no new process"),
-                    HintFor(error));
+    return CloneFailure(static_cast<int>(-pid), NameOf(call), to_cgroup);
   }
+  if (child.failure.stage == ChildStage::kNone) return child;
+  return AfterFailure(std::move(child), to_cgroup);
+}
+
+absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
   Child child;
-  child.pid = static_cast<pid_t>(pid);
-  child.pidfd = AboveStandardStreamsIfPossible(pidfd);
+  CloneCall call = CloneCall::kClone3;
+  long pid = TryCloneParked(call, memory, &child);
+  if (MeansNoClone3(pid)) {
+    call = CloneCall::kClone;
+    pid = TryCloneParked(call, memory, &child);
+  }
+  if (pid < 0) {
+    return CloneFailure(static_cast<int>(-pid), NameOf(call),
+                        /*to_cgroup=*/false);
+  }
   // By us, so that it is so before we go on, and need not wait for the child.
   if (memory->plan.new_process_group) setpgid(child.pid, child.pid);
   return child;

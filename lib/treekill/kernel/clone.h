@@ -1,5 +1,7 @@
 // A new process born inside a cgroup: clone3(2) with CLONE_INTO_CGROUP and
-// CLONE_PIDFD (Linux 5.7).
+// CLONE_PIDFD (Linux 5.7). Where that is not to be had (an older kernel, a
+// seccomp filter) it is born by clone(2) and moves itself there before it does
+// anything else.
 #ifndef TREEKILL_KERNEL_CLONE_H_
 #define TREEKILL_KERNEL_CLONE_H_
 

@@ -27,8 +27,9 @@ struct ChildEnd {
 // kNotFound when there is no such process any more.
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
 
-// Sends `signal` to the process behind `pidfd`; `pid` is for the message only.
-// A process that has gone is no error.
+// Sends `signal` to the process behind `pidfd`, whose number is `pid`. A
+// process that has gone is no error. Where pidfd_send_signal(2) is forbidden it
+// is kill(2) that sends it, if the process has not ended by then.
 absl::Status SendSignal(int pidfd, pid_t pid, int signal);
 
 // The same, and SIGCONT after it, so that a stopped process sees it.
