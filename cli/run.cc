@@ -101,19 +101,14 @@ class Run final {
     }
     absl::Status watched = WatchLifelines();
     if (!watched.ok()) return watched;
-    bool automatic = line_.containment == Containment::kAuto;
-    bool by_cgroup =
-        automatic || !IsWeaker(line_.containment, Containment::kCgroup);
-    // Less than a cgroup is taken, and said.
-    Containment require = automatic && line_.require == Containment::kAuto
-                              ? Containment::kProcess
-                              : line_.require;
+    bool whole_tree = line_.containment == Containment::kAuto ||
+                      !IsWeaker(line_.containment, Containment::kSubreaper);
     absl::StatusOr<Supervisor> supervisor =
         Supervisor::Create({.containment = line_.containment,
-                            .require = require,
+                            .require = line_.require,
                             .guardian_program = "/proc/self/exe",
                             .park_guardian = true,
-                            .adopt_orphans = by_cgroup});
+                            .adopt_orphans = whole_tree});
     if (!supervisor.ok()) return supervisor.status();
     supervisor_ = std::make_unique<Supervisor>(*std::move(supervisor));
     if (line_.verbose) {
@@ -141,7 +136,8 @@ class Run final {
         supervisor_->Spawn({.argv = line_.command,
                             .working_directory = line_.directory,
                             .inherit_fds = true,
-                            .keep_ignored = signals_.ignored()},
+                            .keep_ignored = signals_.ignored(),
+                            .no_new_privileges = line_.no_new_privileges},
                            tree_options_);
     if (!tree.ok()) return tree.status();
     tree_ = *std::move(tree);
@@ -161,12 +157,10 @@ class Run final {
     if (report.containment_error.ok()) return;
     bool weak = IsWeaker(report.containment, Containment::kCgroup);
     Message(absl::StrCat(
-        "held by ", weak ? "the " : "a plain ",
-        ContainmentName(report.containment),
-        ", not by a scope: ", report.containment_error.message(),
-        weak ? "; what leaves it is killed when it comes back as an orphan. "
-               "--require=cgroup refuses to start so"
-             : ""));
+        "held by a ", weak ? "" : "plain ", ContainmentName(report.containment),
+        ", not by a ",
+        weak ? "cgroup: " : "scope: ", report.containment_error.message(),
+        weak ? "; --require=cgroup refuses to start so" : ""));
   }
 
   std::optional<bool> WantsJournal() const {
@@ -230,6 +224,8 @@ class Run final {
       }
       absl::Status served = supervisor_->Dispatch();
       if (!served.ok()) return served;
+      // Whether Ctrl-Z stops the command is the command's affair.
+      if (shares_group() && IsJobControl(tree_.TakeLeaderStop())) Suspend();
     }
     return absl::OkStatus();
   }
@@ -258,15 +254,10 @@ class Run final {
         }
         return;
       case SIGTSTP:
-        // Whether Ctrl-Z stops the command is the command's affair: SIGCHLD
-        // tells.
         if (command_has_it) return;
         PassOn(SIGTSTP);
         Suspend();
         PassOn(SIGCONT);
-        return;
-      case SIGCHLD:
-        if (shares_group() && IsJobControl(tree_.TakeLeaderStop())) Suspend();
         return;
       case SIGWINCH:
       case SIGCONT:

@@ -31,6 +31,7 @@ enum Option {
   kUser,
   kSystem,
   kCollect,
+  kNoNewPrivileges,
 };
 
 constexpr option kOptions[] = {
@@ -55,6 +56,7 @@ constexpr option kOptions[] = {
     {"user", no_argument, nullptr, kUser},
     {"system", no_argument, nullptr, kSystem},
     {"collect", no_argument, nullptr, kCollect},
+    {"no-new-privs", no_argument, nullptr, kNoNewPrivileges},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0}};
@@ -130,7 +132,7 @@ absl::Status RequireScope(RunCommandLine* line) {
 
 absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
   constexpr char kContainments[] =
-      "auto, cgroup, scope, process-group or process";
+      "auto, cgroup, scope, subreaper, process-group or process";
   switch (option) {
     case kTimeout:
       return StoreOption(ParseDuration(value), "--timeout", value,
@@ -153,6 +155,9 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
                          kContainments, &line->require);
     case kPreserveStatus:
       line->preserve_status = true;
+      return absl::OkStatus();
+    case kNoNewPrivileges:
+      line->no_new_privileges = true;
       return absl::OkStatus();
     case kName:
       line->name = value;
@@ -219,11 +224,16 @@ const char kRunHelp[] =
     "                             SIGKILL goes to everyone in any case\n"
     "      --preserve-status      exit with COMMAND's status even when it\n"
     "                             timed out\n"
-    "      --containment=KIND     what holds the processes: auto, cgroup,\n"
+    "      --containment=KIND     what holds the processes: auto (the first "
+    "of\n"
+    "                             the next three that can be had), cgroup,\n"
     "                             scope (a cgroup that systemd makes),\n"
-    "                             process-group or process; the last two lose\n"
-    "                             those that leave\n"
+    "                             subreaper (a process that all orphans come\n"
+    "                             back to), process-group or process; the\n"
+    "                             last two lose those that leave\n"
     "      --require=KIND         do not start on less than KIND\n"
+    "      --no-new-privs         setuid programs get no rights by that, so\n"
+    "                             that a subreaper can end them, too\n"
     "      --unit=NAME            the scope's name\n"
     "      --slice=NAME           the slice that it is in\n"
     "      --description=TEXT     what systemctl shows for it\n"

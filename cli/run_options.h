@@ -23,6 +23,7 @@ struct RunCommandLine {
   bool help = false;
   bool verbose = false;
   bool preserve_status = false;
+  bool no_new_privileges = false;
   absl::Duration timeout = absl::InfiniteDuration();
   absl::Duration kill_after = absl::Seconds(5);
   int signal = SIGTERM;

@@ -1,4 +1,5 @@
-// For a program that is to be its own guardian, instead of treekill-guardian:
+// For a program that is to be its own guardian and reaper, instead of
+// treekill-guardian:
 // one file to install, and SupervisorOptions::park_guardian becomes possible.
 //
 //   int main(int argc, char** argv) {
@@ -12,8 +13,8 @@
 namespace treekill {
 
 // Returns at once, having done nothing, unless a Supervisor has started this
-// process as its guardian: then it is that, and exits. To be called before
-// anything that takes time, memory or descriptors.
+// process as its guardian or a reaper: then it is that, and exits. To be called
+// before anything that takes time, memory or descriptors.
 void RunIfGuardian(int argc, char** argv);
 
 }  // namespace treekill

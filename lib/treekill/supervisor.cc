@@ -1,4 +1,4 @@
-// The life of a tree: placed, spawned, watched, ended, reported.
+// The life of a tree once it is born: watched, ended, reported.
 #include "treekill/supervisor.h"
 
 #include <sys/epoll.h>
@@ -7,11 +7,8 @@
 #include <csignal>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "treekill/containment/leaf_name.h"
 #include "treekill/error.h"
 #include "treekill/kernel/cgroup.h"
-#include "treekill/kernel/clone.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/supervisor_impl.h"
@@ -25,9 +22,6 @@ using internal::KeyOf;
 using internal::Phase;
 using internal::Source;
 using internal::TreeState;
-
-// A keeper may be stopped, or started again, while we make a leaf.
-constexpr int kTries = 3;
 
 // After a signal the hold is asked whether it is empty, at growing intervals: a
 // cgroup tells of one change in 10 ms only, and other holds of none.
@@ -67,138 +61,6 @@ void NoteError(TreeState& tree, const absl::Status& error) {
 
 }  // namespace
 
-// ---------------------------------------------------------------- the start
-
-absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
-    const Command& command, const TreeOptions& options) {
-  for (const absl::Status& valid : {Validate(command), Validate(options),
-                                    internal::CheckJournal(options)}) {
-    if (!valid.ok()) return valid;
-  }
-  if (options_.adopt_orphans && !trees_.empty()) {
-    return absl::FailedPreconditionError(
-        "a supervisor that adopts orphans holds one tree at a time: whose an "
-        "orphan is could not be told");
-  }
-  absl::StatusOr<std::shared_ptr<TreeState>> tree =
-      TryToSpawn(command, options);
-  for (int tries = 1; tries < kTries && KeeperHasGone(tree.status()); ++tries) {
-    tree = TryToSpawn(command, options);
-  }
-  if (!tree.ok()) {
-    reserve_.clear();
-    return tree;
-  }
-  trees_.emplace((*tree)->id, *tree);
-  internal::JournalStart(**tree);
-  // What has come beside an answer makes no descriptor readable.
-  if (systemd_.has_value()) OnSystemdEvent();
-  return tree;
-}
-
-absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::TryToSpawn(
-    const Command& command, const TreeOptions& options) {
-  absl::Status reserved = FillReserve();
-  if (!reserved.ok()) return reserved;
-  auto tree = std::make_shared<TreeState>();
-  tree->id = next_id_++;
-  tree->supervisor = this;
-  tree->owner = owner_;
-  tree->options = options;
-  tree->report.name = options.name;
-  tree->report.argv = command.argv;
-  tree->leaf_name = containment::NewLeafName(options.name);
-  tree->parent_death_signal = internal::WantsParentDeathSignal(options);
-  absl::Status started = StartTree(*tree, command);
-  if (!started.ok()) return started;
-  return tree;
-}
-
-absl::Status Supervisor::Impl::StartTree(TreeState& tree,
-                                         const Command& command) {
-  internal::ComingLeader leader;
-  absl::Status ready =
-      leader.plan.Prepare(command, tree.options.new_process_group);
-  if (!ready.ok()) return ready;
-  if (tree.parent_death_signal) leader.plan.SetParentDeathSignal(SIGKILL);
-  ready = PlaceTree(tree, &leader);
-  if (!ready.ok()) return ready;
-  ready = PrepareForDeath(tree);
-  if (!ready.ok()) return ready;
-  absl::StatusOr<std::unique_ptr<containment::Hold>> hold = MakeHold(tree);
-  if (!hold.ok()) {
-    Unguard(tree);
-    return hold.status();
-  }
-  tree.hold = *std::move(hold);
-  if (tree.hold->NeedsProcessGroup()) leader.plan.NeedProcessGroup();
-  tree.report.leaf = tree.hold->path();
-  ready = HandOver(tree);
-  if (ready.ok()) ready = StartLeader(tree, command, &leader);
-  if (!ready.ok()) {
-    leader.parked.reset();
-    Abandon(tree);
-  }
-  return ready;
-}
-
-absl::StatusOr<kernel::Child> Supervisor::Impl::BringToLife(
-    const TreeState& tree, internal::ComingLeader* leader) {
-  if (leader->parked == nullptr) {
-    return kernel::Clone(leader->plan.plan(), tree.hold->cgroup_fd());
-  }
-  absl::Status moved = kernel::MoveToCgroup(
-      leader->parked->pid(), tree.hold->cgroup_fd(), tree.hold->path());
-  if (!moved.ok()) return moved;
-  return leader->parked->Release();
-}
-
-absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
-                                           const Command& command,
-                                           internal::ComingLeader* leader) {
-  tree.report.started = absl::Now();
-  tree.started = kernel::MonotonicNow();
-  absl::StatusOr<kernel::Child> child = BringToLife(tree, leader);
-  if (!child.ok()) {
-    std::string place = tree.hold->path();
-    return kernel::WithContext(
-        child.status(), absl::StrCat("cannot run ", command.argv[0],
-                                     place.empty() ? "" : " in ", place));
-  }
-  if (child->failure.stage != kernel::ChildStage::kNone) {
-    return SpawnFailure(child->failure, command);
-  }
-  tree.report.leader = child->pid;
-  tree.pidfd = std::move(child->pidfd);
-  tree.hold->SetLeader(child->pid, tree.pidfd.get());
-  absl::Status watched =
-      loop_.Watch(tree.pidfd.get(), EPOLLIN, KeyOf(tree.id, Source::kLeader));
-  if (!watched.ok()) return watched;
-  SetAlarm(tree, tree.started + tree.options.timeout);
-  return ArmTimer();
-}
-
-// A start that failed half way: nothing may be left, and there is nobody yet
-// who would serve the tree. What is alive, if anything, has just been born.
-void Supervisor::Impl::Abandon(TreeState& tree) {
-  SetAlarm(tree, absl::InfiniteDuration());
-  reserve_.clear();
-  bool born = tree.report.leader != 0;
-  absl::Duration end =
-      kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
-  while (true) {
-    if (born) {
-      (void)tree.Kill();
-      ReapLeader(tree);
-    }
-    bool gone = !born || tree.reaped;
-    if (gone && !kernel::IsBusy(tree.hold->Remove())) break;
-    if (kernel::MonotonicNow() > end) break;
-    absl::SleepFor(absl::Milliseconds(1));
-  }
-  Unguard(tree);
-}
-
 // ----------------------------------------------------------------- watching
 
 absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
@@ -233,13 +95,14 @@ absl::Status Supervisor::Impl::Serve(absl::Duration timeout) {
 }
 
 void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
+  if (!tree.hold->LeaderHasEnded()) return;
   reserve_.clear();
   // That it has ended, epoll has said. Its status cannot be had as long as
   // somebody traces it: ReapLeader() asks again.
   absl::StatusOr<std::optional<kernel::ChildEnd>> end =
-      kernel::PollChildEnd(tree.pidfd.get(), /*reap=*/false);
+      tree.hold->PollLeaderEnd(tree.pidfd.get(), /*reap=*/false);
   NoteError(tree, end.status());
-  loop_.Forget(tree.pidfd.get());
+  loop_.Forget(internal::LeaderFd(tree));
   EndReason reason = EndReason::kLeaderExited;
   {
     std::lock_guard<std::mutex> lock(tree.mutex);
@@ -320,7 +183,7 @@ void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
 
 void Supervisor::Impl::WatchTree(TreeState& tree) {
   if (tree.hold->events_fd() < 0) return;
-  NoteError(tree, loop_.Watch(tree.hold->events_fd(), EPOLLPRI,
+  NoteError(tree, loop_.Watch(tree.hold->events_fd(), tree.hold->event_mask(),
                               KeyOf(tree.id, Source::kEvents)));
 }
 
@@ -419,12 +282,17 @@ bool Supervisor::Impl::TryFinish(TreeState& tree) {
   // Read in any case: until then the events descriptor stays ready.
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
   NoteError(tree, empty.status());
-  bool by_cgroup = tree.hold->events_fd() >= 0;
+  bool by_cgroup = tree.hold->cgroup_fd() >= 0;
   if (!empty.ok() && by_cgroup) loop_.Forget(tree.hold->events_fd());
   // Without an answer there is a proof left: only an empty leaf is removed.
   bool may_be_empty =
       empty.ok() ? *empty : by_cgroup && tree.phase == Phase::kDrain;
-  if (!tree.leader_ended || !may_be_empty) return false;
+  if (!tree.leader_ended || !may_be_empty) {
+    if (tree.phase != Phase::kDrain || !tree.hold->IsRefused()) return false;
+    // To wait would change nothing.
+    GiveUp(tree);
+    return true;
+  }
   ReapLeader(tree);
   if (!tree.reaped || (options_.adopt_orphans && !OrphansAreGone(tree))) {
     if (tree.phase != Phase::kDrain) StartDrain(tree);
@@ -447,7 +315,7 @@ void Supervisor::Impl::ReapLeader(TreeState& tree) {
   std::lock_guard<std::mutex> lock(tree.mutex);
   if (tree.reaped) return;
   absl::StatusOr<std::optional<kernel::ChildEnd>> end =
-      kernel::PollChildEnd(tree.pidfd.get(), /*reap=*/true);
+      tree.hold->PollLeaderEnd(tree.pidfd.get(), /*reap=*/true);
   NoteError(tree, end.status());
   if (end.ok() && end->has_value() && !tree.report.status.known()) {
     NoteEnd(tree, **end);
@@ -467,11 +335,13 @@ void Supervisor::Impl::GiveUp(TreeState& tree) {
   tree.report.survivors = internal::DescribeMembers(alive);
   ReapLeader(tree);
   absl::Status removed = tree.hold->Remove();
-  NoteError(tree, removed);
-  // An empty list proves nothing of a cgroup: it may hide who is there.
-  bool by_cgroup = tree.hold->events_fd() >= 0;
+  // An empty list proves nothing: it may hide who is there.
   absl::StatusOr<bool> seen = tree.hold->IsEmpty();
-  bool empty = by_cgroup ? removed.ok() || (seen.ok() && *seen) : members.ok();
+  bool by_cgroup = tree.hold->cgroup_fd() >= 0;
+  bool empty = (by_cgroup && removed.ok()) || (seen.ok() && *seen);
+  // What a cgroup says of itself; without one the survivors say it all.
+  NoteError(tree, by_cgroup ? removed : seen.status());
+  tree.hold->GiveUp();
   tree.report.drained = empty && tree.leader_ended &&
                         tree.orphans_unseen.ok() &&
                         tree.report.survivors.empty();
@@ -481,7 +351,7 @@ void Supervisor::Impl::GiveUp(TreeState& tree) {
 void Supervisor::Impl::Finish(TreeState& tree) {
   std::shared_ptr<TreeState> keep = trees_.at(tree.id);
   SetAlarm(tree, absl::InfiniteDuration());
-  if (!tree.leader_ended) loop_.Forget(tree.pidfd.get());
+  if (!tree.leader_ended) loop_.Forget(internal::LeaderFd(tree));
   if (tree.phase != Phase::kRunning && tree.hold->events_fd() >= 0) {
     loop_.Forget(tree.hold->events_fd());
   }

@@ -201,6 +201,7 @@ void Supervisor::Impl::RestoreGuardian() {
 
 // Before the first signal of a grace period, and when that is over or moved.
 void Supervisor::Impl::TellPhase(TreeState& tree) {
+  if (tree.reaper != nullptr) tree.reaper->TellRest(RestOf(tree));
   if (!tree.guarded || !guardian_.has_value()) return;
   absl::Status told = guardian_->Tell(
       guardian::GraceNote(tree.id, RestOf(tree)), kDispatchPatience);
@@ -224,7 +225,10 @@ void Supervisor::Impl::Unguard(TreeState& tree) {
 // `state` says whether the guardian, if the tree has one, is up.
 void Supervisor::Impl::NoteGuard(TreeState& tree, const absl::Status& state) {
   tree.report.guardian_error = state;
-  if (tree.guarded && state.ok()) {
+  if (tree.report.containment == Containment::kSubreaper) {
+    // The reaper does the guardian's work.
+    tree.report.on_supervisor_death = tree.options.on_supervisor_death;
+  } else if (tree.guarded && state.ok()) {
     tree.report.on_supervisor_death = OnSupervisorDeath::kKillTree;
   } else if (tree.parent_death_signal) {
     tree.report.on_supervisor_death = OnSupervisorDeath::kKillLeader;

@@ -1,7 +1,10 @@
 // What the life of a tree rests on: the place, the timers, the public face.
 #include "treekill/supervisor_impl.h"
 
+#include <cerrno>
 #include <utility>
+
+#include "treekill/kernel/error.h"
 
 namespace treekill {
 
@@ -11,6 +14,16 @@ using internal::TreeState;
 pid_t internal::GroupToSignal(const TreeState& tree) {
   if (tree.options.teardown.kill_mode != KillMode::kProcessGroup) return 0;
   return tree.options.new_process_group ? tree.report.leader : getpgrp();
+}
+
+bool internal::LacksResources(const absl::Status& failure) {
+  int error = kernel::StatusErrno(failure);
+  return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+int internal::LeaderFd(const TreeState& tree) {
+  int fd = tree.hold->leader_fd();
+  return fd >= 0 ? fd : tree.pidfd.get();
 }
 
 absl::StatusOr<std::unique_ptr<Supervisor::Impl>> Supervisor::Impl::Create(

@@ -22,6 +22,7 @@
 #include "treekill/containment/hold.h"
 #include "treekill/containment/placement.h"
 #include "treekill/guardian/client.h"
+#include "treekill/guardian/reaper_client.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/fd.h"
 #include "treekill/kernel/parked_child.h"
@@ -49,6 +50,8 @@ struct TreeState {
   // The leaf's parent, for as long as the leaf may have to be removed.
   std::shared_ptr<const containment::Placement> placement;
   std::unique_ptr<containment::Hold> hold;
+  // The hold, with Containment::kSubreaper.
+  guardian::ReaperClient* reaper = nullptr;
   std::string leaf_name;
   kernel::UniqueFd pidfd;
   pid_t owner = 0;
@@ -99,12 +102,27 @@ constexpr uint64_t kNoTree = 0;
 constexpr uint64_t kGuardianKey = KeyOf(kNoTree, Source::kLeader);
 constexpr uint64_t kSystemdKey = KeyOf(kNoTree, Source::kEvents);
 
+// A try to start a tree.
+struct Attempt {
+  Containment containment = Containment::kAuto;
+  // Why it is not what would have been better.
+  absl::Status reason = absl::OkStatus();
+  // It has failed because that containment is not to be had.
+  bool no_place = false;
+};
+
+// What this process lacks for the moment is no reason to do with less.
+bool LacksResources(const absl::Status& failure);
+
 // What is to become the leader.
 struct ComingLeader {
   SpawnPlan plan;
   // With a scope, which cannot be empty: it is there before its leaf is.
   std::unique_ptr<kernel::ParkedChild> parked;
 };
+
+// What is ready for EPOLLIN when the leader may have ended.
+int LeaderFd(const TreeState& tree);
 
 // The process group that the steps' signals are confined to; 0: to none.
 pid_t GroupToSignal(const TreeState& tree);
@@ -147,17 +165,20 @@ class Supervisor::Impl final {
   void FindKeeper();
   bool KeeperHasGone(const absl::Status& failure) const;
   absl::StatusOr<std::shared_ptr<TreeState>> TryToSpawn(
-      const Command& command, const TreeOptions& options);
+      const Command& command, const TreeOptions& options,
+      internal::Attempt* attempt);
   absl::Status Adopt();
   absl::Status FillReserve();
-  absl::Status StartTree(TreeState& tree, const Command& command);
-  absl::Status PlaceTree(TreeState& tree, internal::ComingLeader* leader);
-  bool MayFallBack(const absl::Status& why) const;
-  absl::Status FallBack(TreeState& tree, const absl::Status& why);
-  absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(
-      const TreeState& tree) const;
+  absl::Status StartTree(TreeState& tree, const Command& command,
+                         internal::Attempt* attempt);
+  absl::Status PlaceTree(TreeState& tree, internal::ComingLeader* leader,
+                         internal::Attempt* attempt);
+  Containment FirstContainment(const TreeOptions& options);
+  absl::Status GoDown(const absl::Status& why, internal::Attempt* attempt);
+  absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(TreeState& tree);
   absl::Status StartLeader(TreeState& tree, const Command& command,
-                           internal::ComingLeader* leader);
+                           internal::ComingLeader* leader,
+                           internal::Attempt* attempt);
   absl::StatusOr<kernel::Child> BringToLife(const TreeState& tree,
                                             internal::ComingLeader* leader);
   void Abandon(TreeState& tree);
@@ -210,6 +231,8 @@ class Supervisor::Impl final {
   SupervisorOptions options_;
   kernel::EventLoop loop_;
   Containment containment_ = Containment::kAuto;
+  // Why it is not a cgroup although one would have been better.
+  absl::Status no_cgroup_;
   // Of our own cgroup.
   std::shared_ptr<const containment::Placement> placement_;
   // If it may be used: the keeper that was found last.

@@ -39,6 +39,7 @@ absl::StatusOr<bool> Supervisor::Impl::ReapChildren() {
     if (IsHelper(pid)) return true;
     for (const auto& [id, tree] : trees_) {
       if (tree->report.leader == pid && !tree->reaped) return true;
+      if (tree->reaper != nullptr && tree->reaper->outer() == pid) return true;
     }
     return false;
   });
@@ -61,6 +62,7 @@ bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
     bool gone = true;
     for (pid_t pid : *children) {
       if (foreign_children_.count(pid) > 0 || IsHelper(pid)) continue;
+      if (tree.reaper != nullptr && tree.reaper->IsReaper(pid)) continue;
       gone = false;
       // A child of ours, and not reaped: the pid is its own. A dying member
       // does not mind; and one that lives in a cgroup which the command has

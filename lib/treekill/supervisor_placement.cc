@@ -13,7 +13,9 @@
 
 namespace treekill {
 
+using internal::Attempt;
 using internal::ComingLeader;
+using internal::TreeState;
 
 namespace {
 
@@ -23,21 +25,43 @@ bool AsksForScope(const ScopeOptions& options) {
          !options.slice.empty() || !options.properties.empty();
 }
 
+// A cgroup of our own holds as firmly as a scope, but systemd does not know it.
+bool Suffices(Containment containment, Containment require) {
+  return require == Containment::kScope ? containment == Containment::kScope
+                                        : !IsWeaker(containment, require);
+}
+
+// Is it that systemd cannot be asked, or does not want to? What this process
+// lacks, or was told wrongly, is no reason to do with less.
+bool MeansNoScope(const absl::Status& failure) {
+  return !failure.ok() && !absl::IsInvalidArgument(failure) &&
+         !absl::IsCancelled(failure) && kernel::StatusErrno(failure) == 0;
+}
+
 }  // namespace
 
 absl::Status Supervisor::Impl::Place() {
   bool choose = options_.containment == Containment::kAuto;
   containment_ = choose ? Containment::kCgroup : options_.containment;
-  if (IsWeaker(containment_, options_.require)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("containment ", ContainmentName(containment_),
-                     " is weaker than what is required: ",
-                     ContainmentName(options_.require)));
+  if (!choose && !Suffices(containment_, options_.require)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "containment ", ContainmentName(containment_),
+        options_.require == Containment::kScope ? " is not" : " is weaker than",
+        " what is required: ", ContainmentName(options_.require)));
   }
   if (containment_ != Containment::kCgroup) return absl::OkStatus();
   absl::StatusOr<containment::Placement> placement =
       containment::FindPlacement();
-  if (!placement.ok()) return placement.status();
+  if (!placement.ok()) {
+    if (!choose || internal::LacksResources(placement.status())) {
+      return placement.status();
+    }
+    Attempt attempt{.containment = Containment::kCgroup};
+    absl::Status less = GoDown(placement.status(), &attempt);
+    containment_ = attempt.containment;
+    no_cgroup_ = attempt.reason;
+    return less;
+  }
   // The single-writer rule: what systemd has not delegated is its own. But a
   // service must not leave processes in a scope when it is killed as a whole.
   bool foreign =
@@ -93,61 +117,72 @@ std::string Supervisor::Impl::placement() const {
                       ", which systemd manages and has not delegated");
 }
 
-absl::Status Supervisor::Impl::PlaceTree(TreeState& tree,
-                                         ComingLeader* leader) {
+Containment Supervisor::Impl::FirstContainment(const TreeOptions& options) {
   FindKeeper();
-  if (AsksForScope(tree.options.scope)) keeper_.reset();
-  tree.report.containment = containment();
-  if (tree.report.containment == Containment::kCgroup) {
-    tree.placement = keeper_ == nullptr ? placement_ : keeper_;
-  }
-  if (tree.report.containment != Containment::kScope) return absl::OkStatus();
-  absl::Status opened = OpenScope(tree, leader);
-  if (opened.ok() || !MayFallBack(opened)) return opened;
-  return FallBack(tree, opened);
+  if (AsksForScope(options.scope)) keeper_.reset();
+  return containment();
 }
 
-// Is it that systemd cannot be asked, or does not want to? What this process
-// lacks, or was told wrongly, is no reason to do with less.
-bool Supervisor::Impl::MayFallBack(const absl::Status& why) const {
-  return options_.containment == Containment::kAuto &&
-         options_.require != Containment::kScope &&
-         !absl::IsInvalidArgument(why) && !absl::IsCancelled(why) &&
-         kernel::StatusErrno(why) == 0;
+absl::Status Supervisor::Impl::PlaceTree(TreeState& tree, ComingLeader* leader,
+                                         Attempt* attempt) {
+  switch (attempt->containment) {
+    case Containment::kCgroup:
+      tree.placement = keeper_ == nullptr ? placement_ : keeper_;
+      break;
+    case Containment::kScope: {
+      absl::Status opened = OpenScope(tree, leader);
+      attempt->no_place = MeansNoScope(opened);
+      return opened;
+    }
+    default:
+      break;
+  }
+  return absl::OkStatus();
 }
 
-// What Containment::kAuto takes when there is no scope to be had.
-absl::Status Supervisor::Impl::FallBack(TreeState& tree,
-                                        const absl::Status& why) {
-  tree.report.unit.clear();
-  tree.report.containment_error = why;
-  if (placement_ != nullptr && placement_->parent.IsWritable()) {
-    tree.placement = placement_;
-    tree.report.containment = Containment::kCgroup;
-    return absl::OkStatus();
+// Chooses what Containment::kAuto takes when the containment of `attempt` is
+// not to be had, for the reason `why`; else says so.
+absl::Status Supervisor::Impl::GoDown(const absl::Status& why,
+                                      Attempt* attempt) {
+  attempt->no_place = false;
+  if (options_.containment != Containment::kAuto) return why;
+  if (attempt->containment == Containment::kCgroup && keeper_ != nullptr) {
+    keeper_.reset();
+    attempt->containment = containment_;
+  } else if (attempt->containment == Containment::kScope &&
+             placement_ != nullptr && placement_->parent.IsWritable()) {
+    attempt->containment = Containment::kCgroup;
+  } else {
+    attempt->containment = Containment::kSubreaper;
   }
-  // A group of its own would not be in the foreground of the terminal.
-  tree.report.containment = tree.options.new_process_group
-                                ? Containment::kProcessGroup
-                                : Containment::kProcess;
-  if (options_.require != Containment::kAuto &&
-      !IsWeaker(tree.report.containment, options_.require)) {
-    return absl::OkStatus();
-  }
+  // The first reason is the one to be done something about.
+  if (attempt->reason.ok()) attempt->reason = why;
+  if (Suffices(attempt->containment, options_.require)) return absl::OkStatus();
+  if (options_.require == Containment::kScope) return why;
   return kernel::WithHint(
-      absl::Status(why.code(),
-                   absl::StrCat("no cgroup can be had: ", why.message())),
+      kernel::WithContext(why, "no cgroup can be had"),
       "log in so that systemd gives you a manager (loginctl enable-linger "
       "gives one that stays), run as root, or choose --containment");
 }
 
 absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
-    const TreeState& tree) const {
+    TreeState& tree) {
   switch (tree.report.containment) {
     case Containment::kProcess:
       return containment::HoldProcess();
     case Containment::kProcessGroup:
       return containment::HoldProcessGroup();
+    case Containment::kSubreaper: {
+      auto reaper =
+          std::make_unique<guardian::ReaperClient>(guardian::ReaperForm{
+              .program = options_.guardian_program,
+              .kill_on_death = tree.options.on_supervisor_death ==
+                               OnSupervisorDeath::kKillTree,
+              .drain_timeout = tree.options.teardown.drain_timeout,
+              .adopts_orphans = options_.adopt_orphans});
+      tree.reaper = reaper.get();
+      return reaper;
+    }
     case Containment::kAuto:
     case Containment::kCgroup:
     case Containment::kScope:

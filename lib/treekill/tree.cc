@@ -154,7 +154,7 @@ absl::Status Tree::SignalLeaderGroup(int signal) {
 }
 
 int Tree::TakeLeaderStop() {
-  return ended() ? 0 : kernel::PollChildStop(leader_pidfd());
+  return ended() ? 0 : state_->hold->PollLeaderStop(leader_pidfd());
 }
 
 absl::StatusOr<std::vector<Member>> Tree::Members() const {

@@ -70,7 +70,7 @@ class FaultTest : public CliTest {
   void ExpectRefusal(const Fault& fault) {
     SCOPED_TRACE(fault.plan);
     std::string trace = File("trace");
-    Outcome outcome = Run(fault.plan, {"touch", trace});
+    Outcome outcome = Run(fault.plan, {"--require=cgroup", "touch", trace});
     EXPECT_EQ(outcome.exit_code(), 125);
     ExpectOneLine(outcome, fault.message);
     EXPECT_FALSE(std::filesystem::exists(trace));
@@ -78,8 +78,14 @@ class FaultTest : public CliTest {
   }
 };
 
+// As old kernels and seccomp filters answer.
+bool MeansNoSuchCall(const std::string& error) {
+  return error == "ENOSYS" || error == "EPERM";
+}
+
 TEST_F(FaultTest, Clone3) {
   for (const auto& [name, text] : kErrors) {
+    if (MeansNoSuchCall(name)) continue;
     ExpectRefusal({absl::StrCat("clone3@cgroup:", name),
                    {"touch", OwnCgroup(), "treekill-", "clone3: ", text}});
   }
@@ -106,8 +112,47 @@ TEST_F(FaultTest, AnyOpenAtAll) {
   ExpectRefusal({"open:EMFILE", {"/proc/", "open: ", "Too many open files"}});
 }
 
-TEST_F(FaultTest, NoCgroupKillOnAnOldKernel) {
-  ExpectRefusal({"open@cgroup.kill:ENOENT", {"cgroup.kill", "Linux 5.14"}});
+// In the cgroup all the same.
+TEST_F(FaultTest, CallsThatAreNotThereAreDoneWithout) {
+  for (const char* plan :
+       {"clone3:ENOSYS", "clone3:EPERM", "clone3@cgroup:EINVAL",
+        "clone3@cgroup:E2BIG", "open@cgroup.kill:ENOENT",
+        "open@cgroup.kill:ENOENT clone3:ENOSYS pidfd_send_signal:ENOSYS",
+        "open@cgroup.kill:ENOENT open@cgroup.freeze:ENOENT"}) {
+    SCOPED_TRACE(plan);
+    Outcome outcome =
+        Run(plan, {"--require=cgroup", "-k", "200ms", "bash", "-c",
+                   "trap '' TERM; setsid sleep 60 & "
+                   "exec -a x sleep 0.1"});
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_EQ(outcome.errors, "");
+    ExpectNothingLeft();
+  }
+}
+
+// The first one is the guardian.
+TEST_F(FaultTest, NeitherClone3NorClone) {
+  ExpectRefusal({"clone3:ENOSYS clone:EAGAIN:1:1",
+                 {"touch", OwnCgroup(), "clone: Resource temporarily",
+                  "a limit on the number of processes"}});
+}
+
+// Less is taken, and said; it holds all the same.
+TEST_F(FaultTest, NoCgroupIsASubreaper) {
+  for (const char* plan :
+       {"mkdir:EACCES", "mkdir:EROFS", "mkdir:EAGAIN", "mkdir:ENOSPC",
+        "clone3@cgroup:EOPNOTSUPP", "clone3@cgroup:EACCES",
+        "open@/proc/self/cgroup:EACCES", "open@cgroup.events:EACCES"}) {
+    SCOPED_TRACE(plan);
+    Outcome outcome =
+        Run(plan, {"-k", "200ms", absl::StrCat("--report=", File("report")),
+                   "bash", "-c", "trap '' TERM; setsid sleep 60 & exit 3"});
+    EXPECT_EQ(outcome.exit_code(), 3);
+    ExpectOneLine(outcome, {"held by a subreaper, not by a cgroup: ",
+                            "; --require=cgroup refuses to start so"});
+    EXPECT_THAT(Read("report"), HasSubstr("\"containment\":\"subreaper\""));
+    ExpectNothingLeft();
+  }
 }
 
 TEST_F(FaultTest, EventsBeforeTheStart) {
@@ -140,9 +185,9 @@ TEST_F(FaultTest, SignalsThatCannotBeSent) {
     for (const auto& [name, text] : kErrors) {
       SCOPED_TRACE(absl::StrCat(call, ":", name));
       Outcome outcome = RunLeaking(absl::StrCat(call, ":", name));
-      // A member that may not be signalled is no fault: it is killed.
-      bool expected = call == std::string("pidfd_send_signal") &&
-                      name == std::string("EPERM");
+      // There is kill(2).
+      bool expected =
+          call == std::string("pidfd_send_signal") && MeansNoSuchCall(name);
       EXPECT_EQ(outcome.exit_code(), expected ? 0 : 125);
       if (!expected) ExpectOneLine(outcome, {absl::StrCat(call, ": "), text});
       ExpectNothingLeft();

@@ -19,6 +19,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "tests/cli/fixture.h"
 
 namespace treekill::rig {
@@ -83,7 +84,12 @@ class Shell final {
   }
 
   // Not "\r": while bash hands the terminal over nobody translates that.
-  void Line(const std::string& text) { Type(text + "\n"); }
+  void Line(const std::string& text) {
+    Type(absl::StrReplaceAll(text, {{kRun, kRun + added_}}) + "\n");
+  }
+
+  // From now on each `treekill run` that is typed has these options, too.
+  void AddToRun(const std::string& options) { added_ = options; }
 
   // Waits until `text` has come, and forgets everything up to its end.
   bool Expect(const std::string& text) {
@@ -142,8 +148,11 @@ class Shell final {
     }
   }
 
+  static constexpr char kRun[] = "treekill run";
+
   pid_t pid_ = -1;
   int terminal_ = -1;
+  std::string added_;
   std::string seen_;
 };
 

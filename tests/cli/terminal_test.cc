@@ -14,7 +14,9 @@ namespace {
 
 using ::testing::IsEmpty;
 
-class TerminalTest : public CliTest {
+// With each way of holding that keeps the command in the terminal's foreground.
+class TerminalTest : public CliTest,
+                     public testing::WithParamInterface<const char*> {
  protected:
   // What is typed is echoed, so a command's own text goes into a file.
   void Script(const std::string& name, const std::string& text) {
@@ -36,8 +38,9 @@ class TerminalTest : public CliTest {
   }
 };
 
-TEST_F(TerminalTest, CommandInTheForegroundReadsALine) {
+TEST_P(TerminalTest, CommandInTheForegroundReadsALine) {
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -- bash -c 'printf as\"\"k:; read x; echo got:$x'");
   shell.Expect("ask:");
   shell.Line("hello");
@@ -48,13 +51,14 @@ TEST_F(TerminalTest, CommandInTheForegroundReadsALine) {
 
 // The command waits in read(2), so that its trap runs at once and a second
 // signal would not merge with the first.
-TEST_F(TerminalTest, CtrlCReachesTheCommandOnce) {
+TEST_P(TerminalTest, CtrlCReachesTheCommandOnce) {
   Script("count.sh",
          "trap 'echo x >>count' INT\n"
          "echo ready\n"
          "until [ \"$x\" = done ]; do read x; done\n"
          "exit 5\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -- bash count.sh");
   shell.Expect("ready");
   for (size_t presses = 1; presses <= 10; ++presses) {
@@ -70,9 +74,10 @@ TEST_F(TerminalTest, CtrlCReachesTheCommandOnce) {
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
 
-TEST_F(TerminalTest, CtrlCEndsACommandThatDiesOfIt) {
+TEST_P(TerminalTest, CtrlCEndsACommandThatDiesOfIt) {
   Script("sleep.sh", "setsid sleep 600 & echo ready; exec sleep 600\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -- bash sleep.sh");
   shell.Expect("ready");
   shell.Type(kCtrlC);
@@ -81,9 +86,10 @@ TEST_F(TerminalTest, CtrlCEndsACommandThatDiesOfIt) {
 }
 
 // It has a process group of its own, to which the terminal sends nothing.
-TEST_F(TerminalTest, CtrlCIsPassedOnToAProcessGroup) {
+TEST_P(TerminalTest, CtrlCIsPassedOnToAProcessGroup) {
   Script("sleep.sh", "echo ready; exec sleep 600\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run --containment=process-group -- bash sleep.sh");
   shell.Expect("ready");
   shell.Type(kCtrlC);
@@ -91,8 +97,9 @@ TEST_F(TerminalTest, CtrlCIsPassedOnToAProcessGroup) {
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
 
-TEST_F(TerminalTest, CtrlBackslashEndsACommandThatDiesOfIt) {
+TEST_P(TerminalTest, CtrlBackslashEndsACommandThatDiesOfIt) {
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -- sleep 600");
   // Not before it runs: bash ignores SIGQUIT.
   EXPECT_TRUE(Eventually([&] {
@@ -108,9 +115,10 @@ TEST_F(TerminalTest, CtrlBackslashEndsACommandThatDiesOfIt) {
 }
 
 // A shell goes on with a loop unless what it waited for died of the signal.
-TEST_F(TerminalTest, CtrlCEndsALoopOfTheShell) {
+TEST_P(TerminalTest, CtrlCEndsALoopOfTheShell) {
   Script("sleep.sh", "echo ready; exec sleep 600\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("for i in 1 2 3; do treekill run bash sleep.sh; touch next; done");
   shell.Expect("ready");
   shell.Type(kCtrlC);
@@ -118,9 +126,10 @@ TEST_F(TerminalTest, CtrlCEndsALoopOfTheShell) {
   EXPECT_FALSE(Exists("next"));
 }
 
-TEST_F(TerminalTest, CtrlZStopsAndFgContinues) {
+TEST_P(TerminalTest, CtrlZStopsAndFgContinues) {
   Script("echo.sh", "echo ready; while read x; do echo got:$x; done\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -- bash echo.sh");
   shell.Expect("ready");
   for (const char* word : {"one", "two"}) {
@@ -139,12 +148,13 @@ TEST_F(TerminalTest, CtrlZStopsAndFgContinues) {
   EXPECT_EQ(shell.Prompt(), 0);
 }
 
-TEST_F(TerminalTest, StoppedJobGoesOnInTheBackground) {
+TEST_P(TerminalTest, StoppedJobGoesOnInTheBackground) {
   Script("wait.sh",
          "echo ready\n"
          "while [ ! -e done ]; do sleep 0.02; done\n"
          "exit 6\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -- bash wait.sh");
   shell.Expect("ready");
   shell.Type(kCtrlZ);
@@ -157,9 +167,10 @@ TEST_F(TerminalTest, StoppedJobGoesOnInTheBackground) {
   shell.Expect("alive");
 }
 
-TEST_F(TerminalTest, TimersPauseWhileStopped) {
+TEST_P(TerminalTest, TimersPauseWhileStopped) {
   Script("read.sh", "echo ready; read x; exit 7\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   for (bool answers : {true, false}) {
     shell.Line("treekill run --timeout=4s -- bash read.sh");
     shell.Expect("ready");
@@ -173,9 +184,10 @@ TEST_F(TerminalTest, TimersPauseWhileStopped) {
   }
 }
 
-TEST_F(TerminalTest, TimeoutInTheForegroundEndsEveryone) {
+TEST_P(TerminalTest, TimeoutInTheForegroundEndsEveryone) {
   Script("sleep.sh", "setsid sleep 600 & sleep 600 & wait\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   EXPECT_EQ(shell.Run("treekill run --timeout=0.5 -- bash sleep.sh"), 124);
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
@@ -183,9 +195,10 @@ TEST_F(TerminalTest, TimeoutInTheForegroundEndsEveryone) {
 constexpr char kInner[] =
     "PS1='inn''er> ' treekill run -- bash --norc --noprofile -i";
 
-TEST_F(TerminalTest, InnerShellHasTheTerminalAndGivesItBack) {
+TEST_P(TerminalTest, InnerShellHasTheTerminalAndGivesItBack) {
   Script("sleep.sh", "echo ready; exec sleep 600\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   for (const auto& [word, status] :
        {std::pair("exit 5", 5), std::pair("kill -9 $$", 137)}) {
     shell.Line(kInner);
@@ -207,10 +220,11 @@ TEST_F(TerminalTest, InnerShellHasTheTerminalAndGivesItBack) {
 }
 
 // A shell without job control does not take the terminal back by itself.
-TEST_F(TerminalTest, ScriptCanReadAfterAnInnerShellWasKilled) {
+TEST_P(TerminalTest, ScriptCanReadAfterAnInnerShellWasKilled) {
   Script("outer.sh",
          std::string(kInner) + "\necho inner:$?; read x; echo got:$x\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   for (const auto& [word, end] :
        {std::pair("exit 5", "inner:5"), std::pair("kill -9 $$", "inner:137")}) {
     shell.Line("bash outer.sh");
@@ -223,7 +237,7 @@ TEST_F(TerminalTest, ScriptCanReadAfterAnInnerShellWasKilled) {
   }
 }
 
-TEST_F(TerminalTest, HangUpEndsTheTree) {
+TEST_P(TerminalTest, HangUpEndsTheTree) {
   Script("deaf.sh",
          "trap '' HUP INT TERM\n"
          "setsid sleep 600 &\n"
@@ -235,6 +249,7 @@ TEST_F(TerminalTest, HangUpEndsTheTree) {
     SCOPED_TRACE(line);
     unlink(File("ready").c_str());
     Shell shell(directory(), environment());
+    shell.AddToRun(GetParam());
     shell.Line(line);
     ASSERT_TRUE(Comes("ready"));
     shell.HangUp();
@@ -242,9 +257,10 @@ TEST_F(TerminalTest, HangUpEndsTheTree) {
   }
 }
 
-TEST_F(TerminalTest, HangUpEndsAStoppedTree) {
+TEST_P(TerminalTest, HangUpEndsAStoppedTree) {
   Script("sleep.sh", "setsid sleep 600 & echo ready; sleep 600\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run -k 0.5 bash sleep.sh");
   shell.Expect("ready");
   shell.Type(kCtrlZ);
@@ -253,13 +269,14 @@ TEST_F(TerminalTest, HangUpEndsAStoppedTree) {
   EXPECT_TRUE(Eventually([&] { return shell.Others(cookie()).empty(); }));
 }
 
-TEST_F(TerminalTest, CtrlCAtTheShellDoesNotReachTheBackground) {
+TEST_P(TerminalTest, CtrlCAtTheShellDoesNotReachTheBackground) {
   Script("count.sh",
          "trap 'echo x >>count' INT\n"
          "trap 'exit 8' TERM\n"
          "touch ready\n"
          "while :; do sleep 0.02; done\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   EXPECT_EQ(shell.Run("treekill run -- bash count.sh &"), 0);
   ASSERT_TRUE(Comes("ready"));
   shell.Type(kCtrlC);
@@ -273,9 +290,10 @@ TEST_F(TerminalTest, CtrlCAtTheShellDoesNotReachTheBackground) {
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
 
-TEST_F(TerminalTest, PipelineOfJobsEndsByCtrlC) {
+TEST_P(TerminalTest, PipelineOfJobsEndsByCtrlC) {
   Script("sleep.sh", "echo ready; exec sleep 600\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   shell.Line("treekill run bash sleep.sh | treekill run cat");
   shell.Expect("ready");
   shell.Type(kCtrlC);
@@ -283,10 +301,11 @@ TEST_F(TerminalTest, PipelineOfJobsEndsByCtrlC) {
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
 
-TEST_F(TerminalTest, TostopDoesNotHangTreekill) {
+TEST_P(TerminalTest, TostopDoesNotHangTreekill) {
   Script("quiet.sh", "exit 3\n");
   Script("loud.sh", "echo loud; exit 3\n");
   Shell shell(directory(), environment());
+  shell.AddToRun(GetParam());
   EXPECT_EQ(shell.Run("stty tostop"), 0);
   shell.Run("treekill run -v -- bash quiet.sh &");
   EXPECT_EQ(shell.Run("wait $!"), 3);
@@ -298,6 +317,12 @@ TEST_F(TerminalTest, TostopDoesNotHangTreekill) {
   EXPECT_EQ(shell.Run("wait $!"), 143);
   EXPECT_THAT(shell.Others(cookie()), IsEmpty());
 }
+
+INSTANTIATE_TEST_SUITE_P(All, TerminalTest,
+                         testing::Values("", " --containment=subreaper"),
+                         [](const testing::TestParamInfo<const char*>& info) {
+                           return info.param[0] == '\0' ? "Auto" : "Subreaper";
+                         });
 
 }  // namespace
 }  // namespace treekill::rig

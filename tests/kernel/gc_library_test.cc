@@ -198,7 +198,8 @@ TEST_F(GcTest, WhoCannotBeKilledIsReported) {
   pid_t member = SleepIn(leaf);
   kernel::SetFaultHookForTesting([](const char* call, const char* path) {
     std::string what = absl::StrCat(call, "@", path);
-    bool fails = what == "write@cgroup.kill" || what == "pidfd_send_signal@";
+    bool fails = what == "write@cgroup.kill" || what == "pidfd_send_signal@" ||
+                 what == "kill@";
     return fails ? EPERM : 0;
   });
   absl::Duration began = kernel::MonotonicNow();

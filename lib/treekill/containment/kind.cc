@@ -15,6 +15,8 @@ const char* ContainmentName(Containment containment) {
       return "process";
     case Containment::kProcessGroup:
       return "process-group";
+    case Containment::kSubreaper:
+      return "subreaper";
     case Containment::kCgroup:
       return "cgroup";
     case Containment::kScope:
@@ -26,7 +28,7 @@ const char* ContainmentName(Containment containment) {
 std::optional<Containment> ParseContainment(const std::string& name) {
   for (Containment containment :
        {Containment::kAuto, Containment::kProcess, Containment::kProcessGroup,
-        Containment::kCgroup, Containment::kScope}) {
+        Containment::kSubreaper, Containment::kCgroup, Containment::kScope}) {
     if (name == ContainmentName(containment)) return containment;
   }
   return std::nullopt;

@@ -15,6 +15,10 @@ enum class Containment {
   kProcess = 10,
   // The leader's process group: all that have not left it.
   kProcessGroup = 20,
+  // A reaper process above the leader, which every orphan of the tree comes
+  // back to (PR_SET_CHILD_SUBREAPER): everything, but setuid programs where the
+  // caller may not signal them.
+  kSubreaper = 30,
   // A cgroup v2 of its own: everything.
   kCgroup = 50,
   // The same, in a transient scope of systemd's that is its own.
@@ -24,7 +28,7 @@ enum class Containment {
 // Does `a` hold less firmly than `b`? A scope holds as firmly as a cgroup.
 bool IsWeaker(Containment a, Containment b);
 
-// "auto", "process", "process-group", "cgroup", "scope".
+// "auto", "process", "process-group", "subreaper", "cgroup", "scope".
 const char* ContainmentName(Containment containment);
 
 // The inverse; nullopt for any other text.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace treekill::kernel {
 namespace {
@@ -29,6 +30,10 @@ void Detach(std::vector<int> keep) {
     setpgid(0, getpgid(getppid()));
     setsid();
   }
+  LetGo(std::move(keep));
+}
+
+void LetGo(std::vector<int> keep) {
   // "/" is always there.
   [[maybe_unused]] int changed = chdir("/");
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);

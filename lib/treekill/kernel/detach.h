@@ -8,9 +8,12 @@
 
 namespace treekill::kernel {
 
-// Gives this process a session of its own and "/" as its working directory,
-// connects its standard streams to /dev/null and closes every other descriptor
-// but `keep`. What is not to be had (no /dev/null) is left out.
+// Gives this process "/" as its working directory, connects its standard
+// streams to /dev/null and closes every other descriptor but `keep`. What is
+// not to be had (no /dev/null) is left out.
+void LetGo(std::vector<int> keep);
+
+// The same, after giving it a session of its own.
 void Detach(std::vector<int> keep);
 
 // The name that ps(1) and top(1) show: at most 15 bytes.

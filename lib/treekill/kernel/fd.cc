@@ -1,6 +1,7 @@
 #include "treekill/kernel/fd.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -43,11 +44,16 @@ absl::StatusOr<std::string> ReadFile(int directory, const std::string& name,
                                      const std::string& shown) {
   absl::StatusOr<UniqueFd> fd = OpenFile(directory, name, O_RDONLY, shown);
   if (!fd.ok()) return fd.status();
+  return ReadToEnd(fd->get(), name, shown);
+}
+
+absl::StatusOr<std::string> ReadToEnd(int fd, const std::string& name,
+                                      const std::string& shown) {
   std::string text;
   size_t size = 0;
   while (true) {
     text.resize(size + 4096);
-    ssize_t count = Read(fd->get(), &text[size], 4096, name.c_str());
+    ssize_t count = Read(fd, &text[size], 4096, name.c_str());
     if (count < 0) {
       return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
     }
@@ -56,6 +62,26 @@ absl::StatusOr<std::string> ReadFile(int directory, const std::string& name,
   }
   text.resize(size);
   return text;
+}
+
+absl::StatusOr<UniqueFd> MakeMemoryFile(const std::string& name,
+                                        const std::string& content) {
+  UniqueFd fd(AboveStandardStreams(
+      FaultInjected("memfd_create") ? -1
+                                    : memfd_create(name.c_str(), MFD_CLOEXEC)));
+  if (!fd.valid()) {
+    return ErrnoStatus(errno, "memfd_create", "cannot make a file in memory");
+  }
+  for (size_t written = 0; written < content.size();) {
+    ssize_t count = Write(fd.get(), content.data() + written,
+                          content.size() - written, name.c_str());
+    if (count < 0) {
+      return ErrnoStatus(errno, "write", "cannot fill a file in memory");
+    }
+    written += count;
+  }
+  lseek(fd.get(), 0, SEEK_SET);
+  return fd;
 }
 
 absl::Status WriteFile(int directory, const std::string& name,

@@ -52,6 +52,15 @@ absl::StatusOr<std::string> ReadFile(int directory, const std::string& name,
 absl::Status WriteFile(int directory, const std::string& name,
                        const std::string& text, const std::string& shown);
 
+// What is left to read of an open file called `name`.
+absl::StatusOr<std::string> ReadToEnd(int fd, const std::string& name,
+                                      const std::string& shown);
+
+// A file in memory that holds `content`, to be read from its start:
+// memfd_create(2).
+absl::StatusOr<UniqueFd> MakeMemoryFile(const std::string& name,
+                                        const std::string& content);
+
 // lstat(2): is there a directory at `path`, and no link to one?
 bool DirectoryExists(const std::string& path);
 

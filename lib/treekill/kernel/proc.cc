@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <unordered_map>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -134,6 +136,71 @@ absl::StatusOr<std::vector<pid_t>> ListProcesses() {
     if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);
   }
   return pids;
+}
+
+namespace {
+
+using ProcessTable = std::unordered_map<pid_t, ProcessStat>;
+
+// One whose parent has ended since it was read has another parent by now.
+absl::Status ReadOrphansAgain(ProcessTable* table) {
+  constexpr int kTries = 4;
+  bool any_gone = true;
+  for (int tries = 0; any_gone && tries < kTries; ++tries) {
+    any_gone = false;
+    for (auto entry = table->begin(); entry != table->end();) {
+      ProcessStat& stat = entry->second;
+      // 0: it has none in this PID namespace.
+      if (stat.parent == 0 || table->count(stat.parent) > 0) {
+        ++entry;
+        continue;
+      }
+      any_gone = true;
+      absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(stat.pid);
+      if (!found.ok()) return found.status();
+      if (found->has_value()) {
+        stat = **found;
+        ++entry;
+      } else {
+        entry = table->erase(entry);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
+    const std::vector<pid_t>& ancestors) {
+  absl::StatusOr<std::vector<pid_t>> pids = ListProcesses();
+  if (!pids.ok()) return pids.status();
+  ProcessTable table;
+  for (pid_t pid : *pids) {
+    absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+    if (!found.ok()) return found.status();
+    if (found->has_value()) table.emplace(pid, *std::move(*found));
+  }
+  absl::Status read = ReadOrphansAgain(&table);
+  if (!read.ok()) return read;
+  std::unordered_multimap<pid_t, const ProcessStat*> children;
+  for (const auto& [pid, stat] : table) children.emplace(stat.parent, &stat);
+  std::vector<ProcessStat> descendants;
+  std::vector<pid_t> parents = ancestors;
+  while (!parents.empty()) {
+    pid_t parent = parents.back();
+    parents.pop_back();
+    auto [child, end] = children.equal_range(parent);
+    for (; child != end; ++child) {
+      const ProcessStat& stat = *child->second;
+      bool is_ancestor = std::find(ancestors.begin(), ancestors.end(),
+                                   stat.pid) != ancestors.end();
+      if (is_ancestor) continue;
+      parents.push_back(stat.pid);
+      if (!stat.IsDead()) descendants.push_back(stat);
+    }
+  }
+  return descendants;
 }
 
 std::optional<std::string> ParseCgroupOfProcess(const std::string& text) {

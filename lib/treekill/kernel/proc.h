@@ -75,6 +75,13 @@ absl::Status CheckProc();
 // Every process visible in /proc, threads not counted, after CheckProc().
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
+// The live descendants of `ancestors`, themselves not counted: by one read of
+// each process's parent. A moment's picture, in which one that is just being
+// born may be missing. What an ancestor is to be the ancestor of for ever must
+// come back to it as an orphan: see subreaper.h.
+absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
+    const std::vector<pid_t>& ancestors);
+
 // Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"
 // line; nullopt without one. The path may end in " (deleted)".
 std::optional<std::string> ParseCgroupOfProcess(const std::string& text);

@@ -1,10 +1,12 @@
 #include "treekill/kernel/subreaper.h"
 
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <optional>
 
 #include "treekill/kernel/error.h"
@@ -39,6 +41,22 @@ absl::StatusOr<Reaped> ReapOrphans(const std::function<bool(pid_t)>& keep) {
     }
     reaped.pids.push_back(info.si_pid);
     Waitid(P_PID, info.si_pid, &info, kOptions);
+  }
+}
+
+absl::StatusOr<UniqueFd> WatchChildren() {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  UniqueFd fd(
+      AboveStandardStreams(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK)));
+  if (fd.valid()) return fd;
+  return ErrnoStatus(errno, "signalfd", "cannot watch child processes");
+}
+
+void TakeChildEvents(int fd) {
+  signalfd_siginfo info;
+  while (Read(fd, &info, sizeof(info)) > 0) {
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "treekill/kernel/fd.h"
 
 namespace treekill::kernel {
 
@@ -23,6 +24,12 @@ struct Reaped {
 
 // Reaps the dead children for which `keep` is false. Never blocks.
 absl::StatusOr<Reaped> ReapOrphans(const std::function<bool(pid_t)>& keep);
+
+// A descriptor that is readable when a child has ended or was stopped, until
+// TakeChildEvents(): signalfd(2) of SIGCHLD, which must be blocked and not
+// ignored.
+absl::StatusOr<UniqueFd> WatchChildren();
+void TakeChildEvents(int fd);
 
 // The live children of this process, adopted ones included.
 absl::StatusOr<std::vector<pid_t>> ListLiveChildren();

@@ -1,0 +1,41 @@
+// The descendants of processes that adopt their orphans, for as long as these
+// live: found by their parents, signalled one by one.
+#ifndef TREEKILL_CONTAINMENT_DESCENDANTS_H_
+#define TREEKILL_CONTAINMENT_DESCENDANTS_H_
+
+#include <sys/types.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "treekill/containment/hold.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::containment {
+
+// Nothing here proves that nobody is left: only wait(2) in the ancestor does.
+// Thread-safe.
+class Descendants final {
+ public:
+  // Of these, themselves not counted.
+  explicit Descendants(std::vector<pid_t> ancestors)
+      : ancestors_(std::move(ancestors)) {}
+
+  absl::StatusOr<std::vector<kernel::ProcessStat>> Live() const {
+    return kernel::ListDescendants(ancestors_);
+  }
+  absl::StatusOr<std::vector<pid_t>> Pids() const;
+
+  // Stops everybody (SIGSTOP), again until nobody new is found, so that none is
+  // missed because it was just being born; then sends `signal` and SIGCONT.
+  // With `only_group` not 0, to those of that process group.
+  SignalRound Signal(int signal, pid_t only_group, pid_t leader) const;
+
+ private:
+  const std::vector<pid_t> ancestors_;
+};
+
+}  // namespace treekill::containment
+
+#endif  // TREEKILL_CONTAINMENT_DESCENDANTS_H_
