@@ -12,4 +12,8 @@ int AboveStandardStreams(int fd) {
   return moved;
 }
 
+OwnedFd::~OwnedFd() {
+  if (fd_ >= 0) close(fd_);
+}
+
 }  // namespace treekill::cli

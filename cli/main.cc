@@ -4,6 +4,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "cli/demo.h"
+#include "cli/demo_escapee.h"
 #include "cli/gc.h"
 #include "cli/keeper.h"
 #include "cli/kill.h"
@@ -28,6 +30,8 @@ constexpr char kHelp[] =
     "  wait --unit=NAME           waits until none is alive\n"
     "  keeper                     owns a cgroup for run, and does as gc all\n"
     "                             the time; for systemd to start\n"
+    "  demo                       tries out which way to end a command leaves\n"
+    "                             whom alive, on this machine\n"
     "\n"
     "treekill SUBCOMMAND --help tells its options and exit statuses, and\n"
     "treekill --version the version.\n";
@@ -35,6 +39,7 @@ constexpr char kHelp[] =
 }  // namespace
 
 int Main(int argc, char** argv) {
+  if (IsSetuidProgram()) return DemoSetuidMain(argc, argv);
   RunIfGuardian(argc, argv);
   std::string word = argc > 1 ? argv[1] : "";
   if (word == "run") return RunMain(argc - 1, argv + 1);
@@ -43,6 +48,11 @@ int Main(int argc, char** argv) {
   if (word == "kill") return KillMain(argc - 1, argv + 1);
   if (word == "ps") return PsMain(argc - 1, argv + 1);
   if (word == "wait") return WaitMain(argc - 1, argv + 1);
+  if (word == "demo") return DemoMain(argc - 1, argv + 1);
+  // Hidden: what the demo starts.
+  if (word == "demo-guarded") return DemoGuardedMain(argc - 1, argv + 1);
+  if (word == "demo-escapee") return DemoEscapeeMain(argc - 1, argv + 1);
+  if (word == "demo-setuid") return DemoSetuidMain(argc, argv);
   if (word == "--help" || word == "-h" || word == "help") {
     return PrintToStdout(kHelp);
   }
