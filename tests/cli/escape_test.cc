@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "tests/cli/escapes.h"
 #include "tests/cli/fixture.h"
 
 namespace treekill::rig {
@@ -21,57 +22,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-enum class Ending { kExit, kTimeout, kTerm };
-
-struct Escape {
-  const char* mode;
-  int count = 0;
-  // How the leader ends by TERM.
-  int exit_code_at_term = -1;
-};
-
-constexpr Escape kEscapes[] = {
-    {"child"},           {"process-group"},  {"setsid"},
-    {"double-fork"},     {"daemon"},         {"bare"},
-    {"ignore-signals"},  {"stopped"},        {"traced"},
-    {"frozen"},          {"nested"},         {"nested-locked"},
-    {"vfork"},           {"threads"},        {"clone-parent"},
-    {"subreaper"},       {"pid-namespace"},  {"migrate"},
-    {"fork-bomb", 200},  {"sleepers", 2000}, {"output-holder"},
-    {"term-then-child"}, {"slow-term", 0, 7}};
-
 class EscapeTest
     : public CliTest,
       public testing::WithParamInterface<std::tuple<Escape, Ending>> {
  protected:
-  std::vector<std::string> Command(const std::string& then) const {
-    const Escape& escape = std::get<0>(GetParam());
-    std::vector<std::string> command = {EscapeePath(), escape.mode,
-                                        "--cookie=" + cookie(),
-                                        "--ready=" + ready(), "--then=" + then};
-    if (escape.count > 0) {
-      command.push_back(absl::StrCat("--count=", escape.count));
-    }
-    return command;
-  }
-
-  Outcome Run(Ending ending) {
-    std::vector<std::string> argv = {TreekillPath(), "run", "-k", "300ms"};
-    if (ending == Ending::kTimeout) {
-      // Hundreds of processes take their time to start on a busy machine.
-      bool heavy = std::get<0>(GetParam()).count > 0;
-      argv.insert(argv.end(), {"--timeout", heavy ? "15s" : "3s"});
-    }
-    for (std::string& word :
-         Command(ending == Ending::kExit ? "exit" : "stay")) {
-      argv.push_back(std::move(word));
-    }
-    Program program(argv, environment());
-    if (ending == Ending::kTerm) {
-      EXPECT_TRUE(Eventually([&] { return fs::exists(ready()); }));
-      program.Signal(SIGTERM);
-    }
-    return program.Wait();
+  Outcome Run(const Escape& escape, Ending ending) {
+    Escapee escapee{EscapeePath(), cookie(), ready()};
+    return RunToEnding(RunEscapee(TreekillPath(), {}, escapee, escape, ending),
+                       environment(), ready(), ending);
   }
 
   std::string ready() const { return File("ready"); }
@@ -79,7 +37,7 @@ class EscapeTest
 
 TEST_P(EscapeTest, LeavesNobody) {
   const auto& [escape, ending] = GetParam();
-  Outcome outcome = Run(ending);
+  Outcome outcome = Run(escape, ending);
   // At once: what is said to be dead must be dead.
   std::vector<pid_t> survivors = FindByCookie(cookie());
   EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
@@ -103,14 +61,8 @@ TEST_P(EscapeTest, LeavesNobody) {
 
 std::string NameOf(
     const testing::TestParamInfo<std::tuple<Escape, Ending>>& info) {
-  constexpr const char* kEndings[] = {"AtExit", "AtTimeout", "AtTerm"};
-  std::string name;
-  bool upper = true;
-  for (char c : std::string(std::get<0>(info.param).mode)) {
-    if (c != '-') name += upper ? static_cast<char>(toupper(c)) : c;
-    upper = c == '-';
-  }
-  return name + kEndings[static_cast<int>(std::get<1>(info.param))];
+  const auto& [escape, ending] = info.param;
+  return CamelCase(escape.mode) + EndingName(ending);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EscapeTest,

@@ -1,18 +1,23 @@
 // odd_syscalls FILTER PROGRAM [ARG...]
+// odd_syscalls --ask
 //
 // Becomes PROGRAM under a seccomp filter that makes one system call answer as
-// an older kernel, or a container's policy, would. For odd_machine.
+// an older kernel, or a container's policy, would. For odd_machine. With --ask,
+// says how those calls answer here.
 
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <iterator>
@@ -70,11 +75,35 @@ int Install(const Filter& filter) {
   return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all, 0, 0);
 }
 
+void Say(const char* call, long answer) {
+  printf("%s: %s\n", call, answer < 0 ? strerrorname_np(errno) : "done");
+  // A child would write it again.
+  fflush(stdout);
+}
+
+long Clone3(size_t size) {
+  clone_args arguments = {};
+  arguments.exit_signal = SIGCHLD;
+  long pid = syscall(SYS_clone3, &arguments, size);
+  if (pid == 0) _exit(0);
+  if (pid > 0) waitpid(static_cast<pid_t>(pid), nullptr, 0);
+  return pid;
+}
+
+int Ask() {
+  Say("clone3 with room for a cgroup", Clone3(CLONE_ARGS_SIZE_VER2));
+  Say("clone3 without", Clone3(CLONE_ARGS_SIZE_VER0));
+  int self = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+  Say("pidfd_send_signal", syscall(SYS_pidfd_send_signal, self, 0, nullptr, 0));
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "--ask") == 0) return Ask();
   if (argc < 3) {
-    fprintf(stderr, "usage: odd_syscalls FILTER PROGRAM [ARG...]\n");
+    fprintf(stderr, "usage: odd_syscalls FILTER PROGRAM [ARG...] | --ask\n");
     return kFailed;
   }
   for (const Filter& filter : kFilters) {

@@ -103,6 +103,8 @@ std::string EscapeePath() { return BuiltProgram("tests/escapee"); }
 std::string ReadmeExamplePath() { return BuiltProgram("tests/readme_example"); }
 std::string HostPath() { return BuiltProgram("tests/host"); }
 std::string GuardianPath() { return BuiltProgram("treekill-guardian"); }
+std::string OddMachinePath() { return BuiltProgram("tests/odd_machine"); }
+std::string OddSyscallsPath() { return BuiltProgram("tests/odd_syscalls"); }
 
 std::string NewCookie() { return absl::StrCat("cookie-", RandomText()); }
 

@@ -35,6 +35,8 @@ std::string EscapeePath();
 std::string ReadmeExamplePath();
 std::string HostPath();
 std::string GuardianPath();
+std::string OddMachinePath();
+std::string OddSyscallsPath();
 
 // A text that is found in no other process, for one test.
 std::string NewCookie();
