@@ -215,6 +215,8 @@ void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
     StartDrain(tree);
     return;
   }
+  // To send it to thousands takes its time, which is not theirs.
+  tree.grace_end = kernel::MonotonicNow() + steps[step].grace;
   tree.ask = absl::ZeroDuration();
   AskLater(tree);
   TryFinish(tree);

@@ -7,6 +7,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -16,28 +18,60 @@
 #include "absl/strings/str_join.h"
 #include "tests/cli/escapes.h"
 #include "tests/cli/fixture.h"
+#include "treekill/kernel/cgroup.h"
 
 namespace treekill::rig {
 namespace {
 
 namespace fs = std::filesystem;
 
-class EscapeTest
-    : public CliTest,
-      public testing::WithParamInterface<std::tuple<Escape, Ending>> {
+// How they are held.
+struct Holding {
+  const char* name;
+  const char* option;
+  // See treekill_with_faults.
+  const char* faults;
+};
+
+constexpr Holding kAuto = {"", "--containment=auto", ""};
+constexpr Holding kOtherwise[] = {
+    {"InASubreaper", "--containment=subreaper", ""},
+    {"WithoutCgroupKill", "--require=cgroup", "open@cgroup.kill:ENOENT"}};
+
+using EscapeParameter = std::tuple<Escape, Holding, Ending>;
+
+class EscapeTest : public CliTest,
+                   public testing::WithParamInterface<EscapeParameter> {
  protected:
-  Outcome Run(const Escape& escape, Ending ending) {
+  // What a command has made below our cgroup, a subreaper does not remove.
+  void TearDown() override {
+    if (!IsSkipped()) {
+      absl::StatusOr<kernel::Cgroup> own = kernel::Cgroup::Open(OwnCgroup());
+      ASSERT_TRUE(own.ok()) << own.status();
+      for (const char* name : {"frozen", "a"}) {
+        EXPECT_TRUE(Eventually([&] { return own->RemoveChild(name).ok(); }));
+      }
+    }
+    CliTest::TearDown();
+  }
+
+  Outcome Run(const Escape& escape, const Holding& holding, Ending ending) {
     Escapee escapee{EscapeePath(), cookie(), ready()};
-    return RunToEnding(RunEscapee(TreekillPath(), {}, escapee, escape, ending),
-                       environment(), ready(), ending);
+    std::map<std::string, std::string> variables = environment();
+    bool faulty = holding.faults[0] != '\0';
+    if (faulty) variables["TREEKILL_FAULTS"] = holding.faults;
+    return RunToEnding(
+        RunEscapee(faulty ? TreekillWithFaultsPath() : TreekillPath(),
+                   {holding.option}, escapee, escape, ending),
+        variables, ready(), ending);
   }
 
   std::string ready() const { return File("ready"); }
 };
 
 TEST_P(EscapeTest, LeavesNobody) {
-  const auto& [escape, ending] = GetParam();
-  Outcome outcome = Run(escape, ending);
+  const auto& [escape, holding, ending] = GetParam();
+  Outcome outcome = Run(escape, holding, ending);
   // At once: what is said to be dead must be dead.
   std::vector<pid_t> survivors = FindByCookie(cookie());
   EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
@@ -59,17 +93,30 @@ TEST_P(EscapeTest, LeavesNobody) {
   }
 }
 
-std::string NameOf(
-    const testing::TestParamInfo<std::tuple<Escape, Ending>>& info) {
-  const auto& [escape, ending] = info.param;
-  return CamelCase(escape.mode) + EndingName(ending);
+std::string NameOf(const testing::TestParamInfo<EscapeParameter>& info) {
+  const auto& [escape, holding, ending] = info.param;
+  return absl::StrCat(CamelCase(escape.mode), holding.name, EndingName(ending));
 }
+
+constexpr Ending kEndings[] = {Ending::kExit, Ending::kTimeout, Ending::kTerm};
 
 INSTANTIATE_TEST_SUITE_P(All, EscapeTest,
                          testing::Combine(testing::ValuesIn(kEscapes),
-                                          testing::Values(Ending::kExit,
-                                                          Ending::kTimeout,
-                                                          Ending::kTerm)),
+                                          testing::Values(kAuto),
+                                          testing::ValuesIn(kEndings)),
+                         NameOf);
+
+// With fewer of those that take time.
+std::vector<Escape> SmallerEscapes() {
+  std::vector<Escape> escapes(std::begin(kEscapes), std::end(kEscapes));
+  for (Escape& escape : escapes) escape.count /= 4;
+  return escapes;
+}
+
+INSTANTIATE_TEST_SUITE_P(Held, EscapeTest,
+                         testing::Combine(testing::ValuesIn(SmallerEscapes()),
+                                          testing::ValuesIn(kOtherwise),
+                                          testing::ValuesIn(kEndings)),
                          NameOf);
 
 // An ordinary user who has been given a cgroup, as by systemd's delegation:
