@@ -1,5 +1,6 @@
-// The processes that `treekill demo` tries to end: a hidden subcommand, so that
-// the program is one file and what it starts is itself.
+// The processes that `treekill demo` tries to end, and the daemon that
+// `treekill doctor` starts: a hidden subcommand, so that the program is one
+// file and what it starts is itself.
 #ifndef TREEKILL_CLI_DEMO_ESCAPEE_H_
 #define TREEKILL_CLI_DEMO_ESCAPEE_H_
 

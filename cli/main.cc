@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "cli/demo.h"
 #include "cli/demo_escapee.h"
+#include "cli/doctor.h"
 #include "cli/gc.h"
 #include "cli/keeper.h"
 #include "cli/kill.h"
@@ -30,6 +31,8 @@ constexpr char kHelp[] =
     "  wait --unit=NAME           waits until none is alive\n"
     "  keeper                     owns a cgroup for run, and does as gc all\n"
     "                             the time; for systemd to start\n"
+    "  doctor                     finds out what can hold a command here, why\n"
+    "                             not more, and what would give it\n"
     "  demo                       tries out which way to end a command leaves\n"
     "                             whom alive, on this machine\n"
     "\n"
@@ -49,7 +52,8 @@ int Main(int argc, char** argv) {
   if (word == "ps") return PsMain(argc - 1, argv + 1);
   if (word == "wait") return WaitMain(argc - 1, argv + 1);
   if (word == "demo") return DemoMain(argc - 1, argv + 1);
-  // Hidden: what the demo starts.
+  if (word == "doctor") return DoctorMain(argc - 1, argv + 1);
+  // Hidden: what these two start.
   if (word == "demo-guarded") return DemoGuardedMain(argc - 1, argv + 1);
   if (word == "demo-escapee") return DemoEscapeeMain(argc - 1, argv + 1);
   if (word == "demo-setuid") return DemoSetuidMain(argc, argv);

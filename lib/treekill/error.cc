@@ -10,4 +10,8 @@ std::string CallOf(const absl::Status& status) {
   return kernel::StatusCall(status);
 }
 
+std::string HintOf(const absl::Status& status) {
+  return kernel::StatusHint(status);
+}
+
 }  // namespace treekill

@@ -20,6 +20,9 @@ int ErrnoOf(const absl::Status& status);
 // "chdir", no working directory.
 std::string CallOf(const absl::Status& status);
 
+// What to do about it, or "". It is the end of the message, too.
+std::string HintOf(const absl::Status& status);
+
 }  // namespace treekill
 
 #endif  // TREEKILL_ERROR_H_

@@ -216,22 +216,30 @@ class CgroupLeaf final : public Hold {
   bool removed_ = false;
 };
 
-std::string HintFor(int error, PlacementRight right) {
+std::string HintFor(int error, PlacementRight right,
+                    const std::string& parent) {
   switch (error) {
     case EROFS:
-      return "cgroupfs is mounted read-only here, as in most containers; "
-             "mount it writable or choose a weaker --containment";
+      return "cgroupfs is read-only, as in most containers; have this one "
+             "started by podman run --security-opt unmask=/sys/fs/cgroup, or "
+             "docker run --security-opt writable-cgroups=true (Docker 28, not "
+             "rootless; else --privileged)";
     case EACCES:
     case EPERM:
       if (right == PlacementRight::kNoManager) {
-        return "run as root, or have root give this cgroup to you (chown)";
+        std::string yours = absl::StrCat(parent, "/user-", geteuid());
+        return absl::StrCat(
+            "run as root, or have root give you a cgroup: mkdir ", yours,
+            " && chown -R ", geteuid(), " ", yours,
+            ", and move your shell there: echo PID >", yours, "/cgroup.procs");
       }
       return "systemd manages this cgroup; get one that is delegated: "
              "systemd-run --user --scope -p Delegate=yes COMMAND";
     case EAGAIN:
     case ENOSPC:
-      return "cgroup.max.descendants or cgroup.max.depth is reached, or the "
-             "kernel's number of cgroups";
+      return absl::StrCat("a limit is reached, here or above: echo max >",
+                          parent,
+                          "/cgroup.max.descendants (or cgroup.max.depth)");
     default:
       return "";
   }
@@ -244,7 +252,8 @@ absl::StatusOr<std::unique_ptr<Hold>> HoldInCgroup(const Placement& placement,
   absl::StatusOr<kernel::Cgroup> leaf = placement.parent.MakeChild(name);
   if (!leaf.ok()) {
     int error = kernel::StatusErrno(leaf.status());
-    return kernel::WithHint(leaf.status(), HintFor(error, placement.right));
+    return kernel::WithHint(leaf.status(), HintFor(error, placement.right,
+                                                   placement.parent.path()));
   }
   auto hold = std::make_unique<CgroupLeaf>(&placement.parent, *std::move(leaf),
                                            name, getpid());

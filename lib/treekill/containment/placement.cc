@@ -86,10 +86,10 @@ absl::StatusOr<Placement> FindPlacement() {
   absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
   if (!mounts.ok()) return mounts.status();
   if (mounts->v2.empty()) {
-    return absl::FailedPreconditionError(
-        "no cgroup v2 is mounted here (no cgroup2 line in "
-        "/proc/self/mountinfo); mount one: mount -t cgroup2 none "
-        "/sys/fs/cgroup");
+    return kernel::WithHint(
+        absl::FailedPreconditionError("no cgroup v2 is mounted here (no "
+                                      "cgroup2 line in /proc/self/mountinfo)"),
+        "mount one: mount -t cgroup2 none /sys/fs/cgroup");
   }
   absl::StatusOr<std::string> own = kernel::ReadCgroupOfProcess(0);
   if (!own.ok()) return own.status();

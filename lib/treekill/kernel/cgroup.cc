@@ -348,6 +348,11 @@ absl::Status Cgroup::RemoveChild(const std::string& name) const {
   return Rmdir(fd(), name, path);
 }
 
+uid_t Cgroup::owner() const {
+  struct stat status;
+  return fstat(fd(), &status) == 0 ? status.st_uid : static_cast<uid_t>(-1);
+}
+
 uint64_t Cgroup::id() const { return InodeOf(fd()); }
 
 absl::Status MoveToCgroup(pid_t pid, int cgroup_fd, const std::string& shown) {

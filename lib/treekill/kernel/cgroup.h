@@ -102,6 +102,8 @@ class Cgroup final {
   // The inode of the directory, which is the cgroup's id; 0 when it cannot be
   // read.
   uint64_t id() const;
+  // Whose the directory is; -1 when that cannot be read.
+  uid_t owner() const;
   int fd() const { return directory_.get(); }
   const std::string& path() const { return path_; }
 

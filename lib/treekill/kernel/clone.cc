@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -149,7 +150,8 @@ std::string HintFor(int error) {
     case EBUSY:
       return "the cgroup has controllers enabled for its children";
     case EOPNOTSUPP:
-      return "the cgroup is threaded, or below one that is";
+      return "the cgroup is threaded, or below one that is (cgroup.type): "
+             "start treekill in another one";
     case EAGAIN:
       return "a limit on the number of processes is reached (ulimit -u, "
              "pids.max)";
@@ -254,6 +256,22 @@ absl::StatusOr<Child> Clone(const ChildPlan& plan, int cgroup_fd,
   }
   if (child.failure.stage == ChildStage::kNone) return child;
   return AfterFailure(std::move(child), to_cgroup);
+}
+
+absl::Status ProbeCloneIntoCgroup() {
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP;
+  arguments.exit_signal = SIGCHLD;
+  // What is no descriptor is looked at only where cgroups are known.
+  arguments.cgroup = INT_MAX;
+  long result = FaultInjected("clone3", "cgroup")
+                    ? -errno
+                    : CloneHere(CloneCall::kClone3, arguments);
+  // It cannot be that there is a child.
+  if (result == 0) _exit(127);
+  if (result == -EBADF) return absl::OkStatus();
+  return ErrnoStatus(static_cast<int>(-result), "clone3",
+                     "no process can be born in another cgroup");
 }
 
 absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {

@@ -68,6 +68,9 @@ struct ParkedMemory {
 };
 absl::StatusOr<Child> CloneParked(ParkedMemory* memory);
 
+// OK when clone3(2) is to be had here, and knows cgroups; starts nothing.
+absl::Status ProbeCloneIntoCgroup();
+
 }  // namespace treekill::kernel
 
 #endif  // TREEKILL_KERNEL_CLONE_H_

@@ -12,6 +12,7 @@ namespace {
 
 constexpr char kErrnoPayload[] = "treekill/errno";
 constexpr char kCallPayload[] = "treekill/call";
+constexpr char kHintPayload[] = "treekill/hint";
 
 // strerror() is not thread-safe; this table of glibc's is.
 std::string Describe(int error) {
@@ -28,6 +29,11 @@ absl::Status WithMessage(const absl::Status& status,
   return changed;
 }
 
+std::string TextOf(const absl::Status& status, const char* payload_name) {
+  absl::optional<absl::Cord> payload = status.GetPayload(payload_name);
+  return payload.has_value() ? std::string(*payload) : std::string();
+}
+
 }  // namespace
 
 absl::Status ErrnoStatus(int error, const std::string& call,
@@ -41,7 +47,10 @@ absl::Status ErrnoStatus(int error, const std::string& call,
 
 absl::Status WithHint(const absl::Status& status, const std::string& hint) {
   if (hint.empty()) return status;
-  return WithMessage(status, absl::StrCat(status.message(), "; ", hint));
+  absl::Status hinted =
+      WithMessage(status, absl::StrCat(status.message(), "; ", hint));
+  hinted.SetPayload(kHintPayload, absl::Cord(hint));
+  return hinted;
 }
 
 absl::Status WithContext(const absl::Status& status,
@@ -60,8 +69,11 @@ int StatusErrno(const absl::Status& status) {
 }
 
 std::string StatusCall(const absl::Status& status) {
-  absl::optional<absl::Cord> payload = status.GetPayload(kCallPayload);
-  return payload.has_value() ? std::string(*payload) : std::string();
+  return TextOf(status, kCallPayload);
+}
+
+std::string StatusHint(const absl::Status& status) {
+  return TextOf(status, kHintPayload);
 }
 
 }  // namespace treekill::kernel

@@ -16,14 +16,17 @@ absl::Status ErrnoStatus(int error, const std::string& call,
                          const std::string& what);
 
 // Returns `status`, payloads included, with "; `hint`" after its message, or
-// "`context`: " before it. An empty text changes nothing.
+// "`context`: " before it. An empty text changes nothing. The hint rides along,
+// too.
 absl::Status WithHint(const absl::Status& status, const std::string& hint);
 absl::Status WithContext(const absl::Status& status,
                          const std::string& context);
 
-// The errno and the call's name that a Status carries; 0 and "" without.
+// The errno, the call's name and the hint that a Status carries; 0 and ""
+// without.
 int StatusErrno(const absl::Status& status);
 std::string StatusCall(const absl::Status& status);
+std::string StatusHint(const absl::Status& status);
 
 }  // namespace treekill::kernel
 

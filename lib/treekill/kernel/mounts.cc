@@ -59,6 +59,12 @@ CgroupMounts ParseCgroupMounts(const std::string& mountinfo) {
     mount.root = Unescape(left[3]);
     mount.mount_point = Unescape(left[4]);
     mount.read_only = HasOption(left[5], "ro") || HasOption(right[2], "ro");
+    mount.options = absl::StrCat(left[5]);
+    for (absl::string_view option : absl::StrSplit(right[2], ',')) {
+      if (option != "rw" && !HasOption(left[5], option)) {
+        absl::StrAppend(&mount.options, ",", option);
+      }
+    }
     mounts.v2.push_back(std::move(mount));
   }
   return mounts;

@@ -15,6 +15,8 @@ struct CgroupMount {
   // mounts made in another cgroup namespace ("/.." then leads out of ours).
   std::string root;
   bool read_only = false;
+  // Of the mount and of the file system: "rw,nosuid,relatime,nsdelegate".
+  std::string options = {};
 };
 
 struct CgroupMounts {

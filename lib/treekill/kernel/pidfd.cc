@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -92,6 +93,14 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
 absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal) {
   absl::Status sent = SendSignal(pidfd, pid, signal);
   return sent.ok() ? SendSignal(pidfd, pid, SIGCONT) : sent;
+}
+
+absl::Status ProbePidfdSignals() {
+  absl::StatusOr<UniqueFd> self = OpenPidfd(getpid());
+  if (!self.ok()) return self.status();
+  constexpr int kNoSignal = 0;
+  if (PidfdSendSignal(self->get(), kNoSignal) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, "pidfd_send_signal", "no signals through pidfds");
 }
 
 absl::StatusOr<std::optional<ChildEnd>> PollChildEnd(int pidfd, bool reap) {

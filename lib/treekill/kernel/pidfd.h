@@ -35,6 +35,9 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal);
 // The same, and SIGCONT after it, so that a stopped process sees it.
 absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal);
 
+// OK when pidfd_send_signal(2) is to be had here.
+absl::Status ProbePidfdSignals();
+
 // Tells how the child behind `pidfd` ended; nullopt while it lives. Never
 // blocks. With `reap` the zombie is removed and its pid becomes free; without,
 // it stays, and pins its pid and process group number. `how` is kUnknown when
