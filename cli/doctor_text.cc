@@ -4,8 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "cli/doctor.h"
 #include "cli/output.h"
 #include "treekill/treekill.h"
@@ -14,14 +12,6 @@ namespace treekill::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// The message without the hint at its end.
-std::string ReasonOf(const absl::Status& status) {
-  absl::string_view message = status.message();
-  std::string hint = HintOf(status);
-  if (!hint.empty()) absl::ConsumeSuffix(&message, absl::StrCat("; ", hint));
-  return std::string(message);
-}
 
 std::string Entry(const std::string& name, const std::string& value) {
   return absl::StrFormat("%-12s %s\n", name, Printable(value));

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "treekill/error.h"
 
 namespace treekill::cli {
 namespace {
@@ -71,6 +73,13 @@ std::string Names(const std::vector<Member>& members) {
       members, ", ", [](std::string* out, const Member& member) {
         absl::StrAppend(out, member.pid, " (", member.name, ")");
       });
+}
+
+std::string ReasonOf(const absl::Status& status) {
+  absl::string_view message = status.message();
+  std::string hint = HintOf(status);
+  if (!hint.empty()) absl::ConsumeSuffix(&message, absl::StrCat("; ", hint));
+  return std::string(message);
 }
 
 int Fail(const absl::Status& status) {

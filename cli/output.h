@@ -31,6 +31,9 @@ std::string Quoted(const std::string& text);
 // "12 (sh), 13 (sleep)": not yet safe to print.
 std::string Names(const std::vector<Member>& members);
 
+// The message of `status` without the hint at its end: see HintOf().
+std::string ReasonOf(const absl::Status& status);
+
 // Says what `status` is about; returns kOwnFailure.
 int Fail(const absl::Status& status);
 

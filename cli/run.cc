@@ -158,9 +158,12 @@ class Run final {
     bool weak = IsWeaker(report.containment, Containment::kCgroup);
     Message(absl::StrCat(
         "held by a ", weak ? "" : "plain ", ContainmentName(report.containment),
-        ", not by a ",
-        weak ? "cgroup: " : "scope: ", report.containment_error.message(),
-        weak ? "; --require=cgroup refuses to start so" : ""));
+        ", not by a ", weak ? "cgroup: " : "scope: ",
+        weak ? ReasonOf(report.containment_error)
+             : std::string(report.containment_error.message()),
+        weak ? "; 'treekill doctor' tells what would help, --require=cgroup "
+               "refuses to start so"
+             : ""));
   }
 
   std::optional<bool> WantsJournal() const {

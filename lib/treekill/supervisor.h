@@ -23,13 +23,14 @@ namespace treekill {
 struct SupervisorOptions {
   // kAuto: a cgroup below ours, or where systemd manages that and has not
   // delegated it, below the keeper's (keeper.h), else in a scope. When systemd
-  // cannot be asked, ours all the same if it is writable; and the process group
-  // only if `require` says that this is enough. TreeReport::containment_error
-  // tells.
+  // cannot be asked, ours all the same if it is writable; and where no cgroup
+  // can be had, by a subreaper. Found out by trying, for each tree:
+  // Tree::containment() and TreeReport::containment say what holds it,
+  // TreeReport::containment_error why nothing better does.
   Containment containment = Containment::kAuto;
 
-  // Create(), or Spawn(), fails unless the trees are held at least as firmly.
-  // kAuto: as a cgroup does, if `containment` is kAuto; else nothing is asked.
+  // Create(), or Spawn(), fails unless the trees are held at least as firmly;
+  // with kScope, by a scope. The command has not run then. kAuto asks nothing.
   Containment require = Containment::kAuto;
 
   // The guardian of the trees with OnSupervisorDeath::kKillTree: one process a
@@ -37,7 +38,10 @@ struct SupervisorOptions {
   // dies, and ended by the destructor. It is the program treekill-guardian, so
   // that a large or multi-threaded host is not forked. Its path; "": what
   // TREEKILL_GUARDIAN in the environment names, else where it was installed or
-  // built.
+  // built. It is the reaper's program as well, which each tree that is held by
+  // a subreaper has instead of the guardian: two processes that start the
+  // command, adopt its orphans, and do each other's work if one is killed. This
+  // process does not become a subreaper by that.
   std::string guardian_program = {};
   // Parks it for some milliseconds before it executes that program. Until then
   // it is a process that shares the memory of this one and touches none of it,

@@ -159,10 +159,12 @@ absl::Status Supervisor::Impl::GoDown(const absl::Status& why,
   if (attempt->reason.ok()) attempt->reason = why;
   if (Suffices(attempt->containment, options_.require)) return absl::OkStatus();
   if (options_.require == Containment::kScope) return why;
+  absl::Status none = kernel::WithContext(why, "no cgroup can be had");
+  if (!kernel::StatusHint(none).empty()) return none;
   return kernel::WithHint(
-      kernel::WithContext(why, "no cgroup can be had"),
+      none,
       "log in so that systemd gives you a manager (loginctl enable-linger "
-      "gives one that stays), run as root, or choose --containment");
+      "gives one that stays), run as root, or require less");
 }
 
 absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(

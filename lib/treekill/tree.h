@@ -41,8 +41,8 @@ struct TreeOptions {
   TeardownPolicy teardown = TeardownPolicy();
 
   // What is to become of the tree when this process is killed. In effect, see
-  // TreeReport::on_supervisor_death; kKillTree needs a cgroup and is less
-  // without.
+  // TreeReport::on_supervisor_death; kKillTree needs a cgroup or a subreaper,
+  // and is less without.
   OnSupervisorDeath on_supervisor_death = OnSupervisorDeath::kKillTree;
   // Without, Spawn() fails when no guardian can be had. With, it goes on with
   // less: TreeReport::on_supervisor_death and guardian_error say so.
@@ -100,10 +100,12 @@ class Tree final {
 
   // Writing "1" to it kills the whole tree, from any thread or process, in a
   // signal handler, and when privileges have been dropped; see cgroup.kill in
-  // the kernel's cgroup-v2.rst. -1 where the containment has none. Owned by
-  // the tree, and open while this handle is.
+  // the kernel's cgroup-v2.rst. With a subreaper it is the reaper that reads
+  // it. -1 where the containment has none, and in a cgroup before Linux 5.14.
+  // Owned by the tree, and open while this handle is.
   int kill_fd() const;
 
+  // What holds it.
   Containment containment() const;
   // The leaf's directory; "" without one.
   std::string leaf() const;

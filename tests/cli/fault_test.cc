@@ -149,7 +149,7 @@ TEST_F(FaultTest, NoCgroupIsASubreaper) {
                    "bash", "-c", "trap '' TERM; setsid sleep 60 & exit 3"});
     EXPECT_EQ(outcome.exit_code(), 3);
     ExpectOneLine(outcome, {"held by a subreaper, not by a cgroup: ",
-                            "; --require=cgroup refuses to start so"});
+                            "--require=cgroup refuses to start so"});
     EXPECT_THAT(Read("report"), HasSubstr("\"containment\":\"subreaper\""));
     ExpectNothingLeft();
   }

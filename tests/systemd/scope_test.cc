@@ -226,7 +226,7 @@ TEST_F(NoManager, TheNextContainmentIsTakenAndNamed) {
       kTester2, Treekill({"-v", "sh", "-c", "setsid sleep 1000 & sleep 0.1"}));
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_THAT(outcome.errors,
-              AllOf(HasSubstr("held by the process-group, not by a scope"),
+              AllOf(HasSubstr("held by a subreaper, not by a cgroup"),
                     HasSubstr("/run/user/4322/bus")));
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
 }
@@ -268,7 +268,7 @@ TEST_F(NoManager, InATerminalTheCommandCanRead) {
                     absl::StrJoin(Treekill({"head", "-1"}), " "),
                     "' /dev/null")});
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
-  EXPECT_THAT(outcome.output, HasSubstr("held by the process, not by a scope"));
+  EXPECT_THAT(outcome.output, HasSubstr("held by a subreaper, not by a cgroup"));
   EXPECT_THAT(outcome.output, HasSubstr("hello"));
 }
 
