@@ -15,7 +15,6 @@ namespace treekill {
 
 using internal::Attempt;
 using internal::ComingLeader;
-using internal::TreeState;
 
 namespace {
 
