@@ -190,7 +190,8 @@ TEST_F(ExitStatusTest, ClosedStandardStreamsStayClosed) {
     EXPECT_EQ(Read("ours"), Read("theirs"));
     for (int fd = 0; fd < 3; ++fd) {
       bool open = (closed & 1 << fd) == 0;
-      std::string list = " " + Read("ours");
+      std::string list = absl::StrCat(
+          " ", absl::StripTrailingAsciiWhitespace(Read("ours")), " ");
       EXPECT_EQ(list.find(absl::StrCat(" ", fd, " ")) != list.npos, open);
     }
   }

@@ -59,7 +59,6 @@ bool MayBeEnding(Moment moment) {
   return moment == kInGrace || moment == kDraining;
 }
 
-constexpr int kRoundsPerMoment = 5;
 constexpr absl::Duration kGrace = absl::Milliseconds(150);
 constexpr absl::Duration kPatience = absl::Seconds(1);
 // What one turn of a waiting loop counts at most: for longer than that it was
@@ -79,6 +78,11 @@ constexpr size_t kMembers = 4;
 unsigned Seed() {
   const char* given = getenv("TREEKILL_MATRIX_SEED");
   return given == nullptr ? 1 : static_cast<unsigned>(atoi(given));
+}
+
+int RoundsPerMoment() {
+  const char* given = getenv("TREEKILL_MATRIX_ROUNDS");
+  return given == nullptr ? 5 : atoi(given);
 }
 
 std::string NamesOf(Subset subset, const char* separator) {
@@ -118,14 +122,14 @@ class GuardianMatrixTest : public CliTest,
  protected:
   void SetUp() override {
     CliTest::SetUp();
-    if (!IsSkipped()) own_ = OwnCgroup();
+    if (WhyNoCgroup().empty()) own_ = OwnCgroup();
   }
 
   // CliTest kills the guards of a failed round with the rest, and its rmdir may
   // come too early.
   void TearDown() override {
     CliTest::TearDown();
-    if (!HasFailure()) return;
+    if (!HasFailure() || own_.empty()) return;
     Eventually([this] {
       for (const std::string& leaf : Leaves()) rmdir(leaf.c_str());
       return WhatIsLeft().empty();
@@ -451,7 +455,8 @@ void GuardianMatrixTest::PrintSummary(int rounds) {
 
 TEST_P(GuardianMatrixTest, LeavesNobody) {
   int round = 0;
-  while (round < kRoundsPerMoment * kMoments && !HasFailure()) {
+  const int rounds = RoundsPerMoment() * kMoments;
+  while (round < rounds && !HasFailure()) {
     SCOPED_TRACE(absl::StrCat("seed ", Seed(), ", round ", round, ", ",
                               kMomentNames[round % kMoments]));
     PlayRound(round++);

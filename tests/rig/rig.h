@@ -101,7 +101,7 @@ void WriteAll(const std::string& path, const std::string& text);
 
 // Polls `done` until it is true or `patience` is over; returns its last word.
 bool Eventually(const std::function<bool()>& done,
-                absl::Duration patience = absl::Seconds(20));
+                absl::Duration patience = absl::Seconds(60));
 
 struct Outcome {
   // As in waitpid(2); see exit_code() and signal().
