@@ -2,7 +2,7 @@
 # Installs what is missing, builds everything and runs the tests.
 #
 #   sh packaging/test.sh [CTEST-OPTION...]     e.g. -L unit, -R Teardown
-#   sh packaging/test.sh --vm                  only those in emulated machines
+#   sh packaging/test.sh --vm [--kernel 5.10]  only those in emulated machines
 #
 # The exit status is that of ctest, or of the tests in machines: these take
 # minutes, see tests/rig/vm/run_tests. Environment:
@@ -34,7 +34,7 @@ cmake --build --preset "$preset"
 if [ -n "$vm" ]; then
   # Building a root file system is root's, and so is what was built.
   as_root env ${TREEKILL_VM_DIR:+"TREEKILL_VM_DIR=$TREEKILL_VM_DIR"} \
-    tests/rig/vm/run_tests "build/$preset"
+    tests/rig/vm/run_tests "$@" "build/$preset"
   exit
 fi
 
@@ -43,7 +43,7 @@ set -- -j "$((2 * $(nproc)))" "$@"
 
 # Ends the script, with its status.
 finish() {
-  echo "Not run: the tests under other versions of systemd; see --vm."
+  echo "Not run: those under other kernels and versions of systemd; see --vm."
   exit "$1"
 }
 
