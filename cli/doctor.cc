@@ -110,6 +110,8 @@ absl::Status Prove(Containment containment) {
   absl::StatusOr<Tree> tree =
       supervisor->Spawn(command, {.name = "doctor", .journal = false});
   if (!tree.ok()) return tree.status();
+  // Or there would be no end of file when nobody writes.
+  writer = OwnedFd();
   absl::StatusOr<pid_t> daemon = ReadPid(reader);
   if (!daemon.ok()) return daemon.status();
   OwnedFd pidfd(pidfd_open(*daemon, 0));

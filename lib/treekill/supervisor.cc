@@ -227,7 +227,8 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
   absl::Duration moment = kernel::MonotonicNow() + tree.ask;
   if (tree.phase == Phase::kDrain) {
     SetAlarm(tree, std::min(moment, tree.drain_end));
-  } else if (tree.hold->events_fd() >= 0 && tree.ask >= kKillAgain) {
+  } else if (tree.hold->events_fd() >= 0 && !tree.hold->EventsAreOver() &&
+             tree.ask >= kKillAgain) {
     SetAlarm(tree, tree.grace_end);
   } else {
     SetAlarm(tree, std::min(moment, tree.grace_end));
@@ -285,7 +286,9 @@ bool Supervisor::Impl::TryFinish(TreeState& tree) {
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
   NoteError(tree, empty.status());
   bool by_cgroup = tree.hold->cgroup_fd() >= 0;
-  if (!empty.ok() && by_cgroup) loop_.Forget(tree.hold->events_fd());
+  if ((!empty.ok() && by_cgroup) || tree.hold->EventsAreOver()) {
+    loop_.Forget(tree.hold->events_fd());
+  }
   // Without an answer there is a proof left: only an empty leaf is removed.
   bool may_be_empty =
       empty.ok() ? *empty : by_cgroup && tree.phase == Phase::kDrain;

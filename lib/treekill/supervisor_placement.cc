@@ -94,7 +94,8 @@ bool Supervisor::Impl::KeeperHasGone(const absl::Status& failure) const {
   int error = ErrnoOf(failure);
   std::string call = CallOf(failure);
   return keeper_ != nullptr && (error == ENOENT || error == ENODEV) &&
-         (call == "mkdir" || call == "open" || call == "clone3");
+         (call == "mkdir" || call == "open" || call == "clone3" ||
+          call == "write");
 }
 
 std::string Supervisor::Impl::placement() const {

@@ -187,7 +187,10 @@ void Supervisor::Impl::Abandon(TreeState& tree) {
     }
     bool gone = !born || tree.reaped;
     if (gone && !kernel::IsBusy(tree.hold->Remove())) break;
-    if (kernel::MonotonicNow() > end) break;
+    if (kernel::MonotonicNow() > end) {
+      tree.hold->GiveUp();
+      break;
+    }
     absl::SleepFor(absl::Milliseconds(1));
   }
   Unguard(tree);

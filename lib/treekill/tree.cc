@@ -63,7 +63,7 @@ namespace internal {
 
 absl::Status TreeState::Kill() {
   std::lock_guard<std::mutex> lock(mutex);
-  bool by_number = hold->kill_fd() < 0;
+  bool by_number = hold->kill_fd() < 0 && hold->cgroup_fd() < 0;
   if (reaped && by_number) return absl::OkStatus();
   absl::Status killed = hold->Kill();
   if (leader_ended) return killed;
@@ -146,6 +146,10 @@ absl::Status Tree::SignalLeader(int signal) {
 absl::Status Tree::SignalLeaderGroup(int signal) {
   std::lock_guard<std::mutex> lock(state_->mutex);
   if (state_->reaped) return absl::OkStatus();
+  // A reaper does not keep it until it is told.
+  if (state_->reaper != nullptr && kernel::HasEnded(leader_pidfd())) {
+    return absl::OkStatus();
+  }
   // An unreaped leader pins the number of its group.
   if (kernel::ProcessGroupOf(leader()) == leader()) {
     if (kernel::Kill(-leader(), signal) == 0) return absl::OkStatus();

@@ -50,13 +50,17 @@ class ReaperTest : public DeathTest {
     return stat.has_value() ? stat->parent : 0;
   }
 
-  // At one instant: those who are stopped can do nothing in between.
-  static void KillTogether(const std::vector<pid_t>& pids) {
-    for (pid_t pid : pids) kill(pid, SIGSTOP);
-    for (pid_t pid : pids) {
+  // At one instant: those who are stopped can do nothing in between. The outer
+  // one is the first, as it would let the inner one go on.
+  static void KillTogether(const Line& line, const std::vector<pid_t>& pids) {
+    for (pid_t pid : {line.outer, line.inner, line.treekill}) {
+      kill(pid, SIGSTOP);
       EXPECT_TRUE(Eventually([pid] { return StateOf(pid) == 'T'; }));
     }
     for (pid_t pid : pids) kill(pid, SIGKILL);
+    for (pid_t pid : {line.treekill, line.inner, line.outer}) {
+      if (IsAlive(pid)) kill(pid, SIGCONT);
+    }
   }
 
   void ExpectGone(const Line& line) {
@@ -107,7 +111,7 @@ TEST_F(ReaperTest, BothAreKilledAtOnce) {
   std::unique_ptr<Program> program =
       StartScript(kHardToKill, {kSubreaper, ReportOption()});
   Line line = LineOf(*program);
-  KillTogether({line.outer, line.inner});
+  KillTogether(line, {line.outer, line.inner});
   EXPECT_EQ(program->Wait().signal(), SIGKILL);
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
   EXPECT_EQ(Report()["drained"], true);
@@ -121,7 +125,7 @@ TEST_F(ReaperTest, TreekillAndOneOfThemAreKilledAtOnce) {
     std::filesystem::remove(File("deaf"));
     std::unique_ptr<Program> program = StartScript(kHardToKill, {kSubreaper});
     Line line = LineOf(*program);
-    KillTogether({line.treekill, inner ? line.inner : line.outer});
+    KillTogether(line, {line.treekill, inner ? line.inner : line.outer});
     program->Wait();
     ExpectGone(line);
   }
@@ -131,11 +135,40 @@ TEST_F(ReaperTest, TreekillAndOneOfThemAreKilledAtOnce) {
 TEST_F(ReaperTest, AllThreeAreKilledAtOnce) {
   std::unique_ptr<Program> program = StartScript(kHardToKill, {kSubreaper});
   Line line = LineOf(*program);
-  KillTogether({line.treekill, line.outer, line.inner});
+  KillTogether(line, {line.treekill, line.outer, line.inner});
   program->Wait();
   EXPECT_TRUE(Eventually([&] { return !IsAlive(line.leader); }));
   EXPECT_THAT(FindByCookie(cookie()), testing::Not(IsEmpty()));
   KillByCookie(cookie());
+}
+
+// One after the other, with time to notice.
+TEST_F(ReaperTest, TheOuterOneIsKilledAndThenTheInnerOne) {
+  for (int round = 0; round < 10; ++round) {
+    SCOPED_TRACE(round);
+    std::filesystem::remove(File("ready"));
+    std::filesystem::remove(File("deaf"));
+    std::unique_ptr<Program> program = StartScript(kHardToKill, {kSubreaper});
+    Line line = LineOf(*program);
+    kill(line.outer, SIGKILL);
+    EXPECT_TRUE(Eventually([&] { return !IsAlive(line.outer); }));
+    absl::SleepFor(round * absl::Milliseconds(2));
+    kill(line.inner, SIGKILL);
+    EXPECT_EQ(program->Wait().signal(), SIGKILL);
+    ASSERT_THAT(FindByCookie(cookie()), IsEmpty());
+  }
+}
+
+// Its parent is not to be had.
+TEST_F(ReaperTest, TheCommandStopsItsParent) {
+  for (const char* moment : {"", "sleep 0.1; "}) {
+    Outcome outcome =
+        Run({kSubreaper, "--timeout=1", "-k", "10s", "sh", "-c",
+             absl::StrCat(moment,
+                          "kill -STOP $PPID; setsid sleep 600 & sleep 600")});
+    EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
+    EXPECT_EQ(outcome.errors, "");
+  }
 }
 
 TEST_F(ReaperTest, TreekillIsKilledInTheGrace) {

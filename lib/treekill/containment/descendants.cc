@@ -22,12 +22,11 @@ bool IsStill(const kernel::ProcessStat& process) {
   return now.has_value() && now->start_time == process.start_time;
 }
 
-// A pid that was reused since it was read is not hit.
+// kNotFound when it has gone; a pid that was reused since is not hit.
 absl::Status Send(const kernel::ProcessStat& process, int signal) {
   absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(process.pid);
-  if (absl::IsNotFound(pidfd.status()) || !IsStill(process)) {
-    return absl::OkStatus();
-  }
+  if (absl::IsNotFound(pidfd.status())) return pidfd.status();
+  if (!IsStill(process)) return absl::NotFoundError("it has gone");
   if (pidfd.ok()) return kernel::SendSignal(pidfd->get(), process.pid, signal);
   // There is no descriptor left, and nobody is to be spared for that.
   if (kernel::Kill(process.pid, signal) == 0 || errno == ESRCH) {
@@ -71,7 +70,8 @@ SignalRound Descendants::Signal(int signal, pid_t only_group,
   }
   for (const kernel::ProcessStat& process : stopped) {
     absl::Status sent = Send(process, signal);
-    if (signal != SIGKILL) sent.Update(Send(process, SIGCONT));
+    if (absl::IsNotFound(sent)) continue;
+    if (signal != SIGKILL) (void)Send(process, SIGCONT);
     if (sent.ok()) {
       ++round.signalled;
       round.leader_signalled |= process.pid == leader;

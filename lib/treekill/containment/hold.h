@@ -71,6 +71,8 @@ class Hold {
   // can only be asked from time to time.
   virtual int events_fd() const { return -1; }
   virtual uint32_t event_mask() const { return EPOLLPRI; }
+  // Is it of no more use, and ready for ever?
+  virtual bool EventsAreOver() const { return false; }
 
   // A descriptor to which any thread or process may write "1" to kill the
   // tree; -1 without one.

@@ -47,6 +47,9 @@ using containment::SubreaperHold;
 constexpr absl::Duration kFirstAsk = absl::Milliseconds(1);
 constexpr absl::Duration kLastAsk = absl::Milliseconds(64);
 
+// Until a supervisor that had no room for a message is told again.
+constexpr int kTellAgainMs = 100;
+
 constexpr int kFailed = 125;
 
 struct ReaperEnds {
@@ -63,10 +66,12 @@ struct SharedPage {
 };
 
 // A supervisor that does not read is no reason to wait: it may be stopped.
-void Tell(const ReaperEnds& ends, const LeaderNote& note,
+// Returns false when there was no room.
+bool Tell(const ReaperEnds& ends, const LeaderNote& note,
           const std::vector<int>& fds = {}) {
-  (void)kernel::Send(ends.leader_channel.get(), &note, sizeof(note), fds,
-                     absl::ZeroDuration());
+  absl::Status sent = kernel::Send(ends.leader_channel.get(), &note,
+                                   sizeof(note), fds, absl::ZeroDuration());
+  return kernel::StatusErrno(sent) != EAGAIN;
 }
 
 void Tell(const ReaperEnds& ends, TreeNote note) {
@@ -131,11 +136,12 @@ class Reaper final {
   void Serve() {
     while (!Reap()) {
       if (killing_) Kill();
-      if (!Await()) {
-        if (kill_on_death_) FinishWithoutSupervisor();
+      bool supervised = Await();
+      if (!ReadMessages()) return;
+      if (!supervised) {
+        FinishWithoutSupervisor();
         return;
       }
-      if (!ReadMessages()) return;
     }
     Tell(ends_, TreeNote::kEmpty);
   }
@@ -157,8 +163,7 @@ class Reaper final {
       LeaderNote note{};
       note.kind = LeaderNote::Kind::kEnded;
       note.end = *hold_->leader_end();
-      Tell(ends_, note);
-      leader_told_ = true;
+      leader_told_ = Tell(ends_, note);
       shared_->leader = 0;
     }
     return empty.ok() && *empty;
@@ -183,6 +188,8 @@ class Reaper final {
     bool again = killing_ && !hold_->IsRefused();
     int patience =
         again ? static_cast<int>(absl::ToInt64Milliseconds(ask_)) : -1;
+    bool untold = hold_->leader_end().has_value() && !leader_told_;
+    if (untold && patience < 0) patience = kTellAgainMs;
     int count = kernel::Poll(fds, std::size(fds), patience);
     if (count < 0) return errno == EINTR;
     // A host that execs another program lives on, and its channel does not.
@@ -200,6 +207,7 @@ class Reaper final {
       memcpy(&note, &message, sizeof(note));
       if (received->size == sizeof(message)) {
         rest_ = RestFrom(message);
+        ending_ = true;
       } else if (received->size == sizeof(note) && note == TreeNote::kGiveUp) {
         return false;
       } else {
@@ -210,8 +218,9 @@ class Reaper final {
   }
 
   void FinishWithoutSupervisor() {
-    // What it had said before.
-    if (!ReadMessages()) return;
+    // It may have stopped them, and not come to continuing them.
+    if (ending_) hold_->Signal(SIGCONT, /*only_group=*/0);
+    if (!kill_on_death_ && !killing_) return;
     if (killing_) {
       rest_.grace_end = absl::ZeroDuration();
       rest_.steps.clear();
@@ -228,6 +237,7 @@ class Reaper final {
   bool kill_on_death_ = true;
   RestOfTeardown rest_;
   bool leader_told_ = false;
+  bool ending_ = false;
   bool killing_ = false;
   bool refusal_told_ = false;
   absl::Duration ask_;
@@ -253,6 +263,8 @@ int RunInner(const ReaperEnds& ends, SharedPage* shared) {
     Refuse(ends, status);
     return kFailed;
   }
+  // Nobody wants it any more.
+  if (kernel::HasEnded(ends.supervisor.get())) return 0;
   Reaper reaper(ends, *std::move(hold), shared);
   if (!reaper.StartLeader(order->get())) return 0;
   order->reset();
@@ -260,16 +272,19 @@ int RunInner(const ReaperEnds& ends, SharedPage* shared) {
   return 0;
 }
 
-// Waits for the inner one, and does its work if it is killed.
+// Waits for the inner one, lets nobody stop it, and does its work if it is
+// killed.
 void RunOuter(const ReaperEnds& ends, pid_t inner,
               std::unique_ptr<SubreaperHold> hold, SharedPage* shared) {
   kernel::Detach({ends.leader_channel.get(), ends.tree_channel.get(),
                   ends.supervisor.get(), hold->events_fd()});
   kernel::RaiseDescriptorLimit();
-  siginfo_t end{};
-  if (kernel::Waitid(P_PID, inner, &end, WEXITED) == 0 &&
-      end.si_code == CLD_EXITED) {
-    return;
+  siginfo_t event{};
+  while (kernel::Waitid(P_PID, inner, &event, WEXITED | WSTOPPED) == 0) {
+    if (event.si_code == CLD_EXITED) return;
+    if (event.si_code != CLD_STOPPED) break;
+    // By the command: what is stopped holds nobody.
+    kernel::Kill(inner, SIGCONT);
   }
   Reaper reaper(ends, std::move(hold), shared);
   reaper.TakeOver();
@@ -311,6 +326,8 @@ int ReaperMain(int argc, const char* const* argv) {
     return kFailed;
   }
   kernel::BlockAllSignals();
+  // Ignored, the kernel would reap before we can.
+  signal(SIGCHLD, SIG_DFL);
   kernel::SetProcessName(kReaperName);
   void* page = mmap(nullptr, sizeof(SharedPage), PROT_READ | PROT_WRITE,
                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -6,8 +6,8 @@
 // only waits for the inner one, which is the leader's parent. If the inner one
 // is killed the orphans come to the outer one, which ends them; if the outer
 // one or the supervisor is, the inner one goes on. The leader itself is killed
-// with the inner one (PR_SET_PDEATHSIG). Only who kills both in the same
-// instant frees what the leader has started.
+// with the inner one (PR_SET_PDEATHSIG). Neither is replaced: who kills both
+// frees what the leader has started, unless the supervisor adopts it.
 //
 // The inner one is in the supervisor's session, or the leader would be in
 // another one and lose its terminal; both have every signal blocked and a

@@ -12,7 +12,9 @@
 #include "treekill/guardian/client.h"
 #include "treekill/guardian/protocol.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/proc.h"
 #include "treekill/kernel/signals.h"
 #include "treekill/kernel/syscalls.h"
 
@@ -21,6 +23,8 @@ namespace {
 
 // A reaper that does not read for that long does not work.
 constexpr absl::Duration kPatience = absl::Milliseconds(100);
+// Or does not end.
+constexpr absl::Duration kEndPatience = absl::Seconds(2);
 
 // Above every number that the command is to find a descriptor at.
 absl::StatusOr<kernel::UniqueFd> Above(const kernel::ChildPlan& plan, int fd) {
@@ -31,10 +35,33 @@ absl::StatusOr<kernel::UniqueFd> Above(const kernel::ChildPlan& plan, int fd) {
   return kernel::ErrnoStatus(errno, "fcntl", "no descriptor for the reaper");
 }
 
+bool IsAlive(const kernel::Child& process) {
+  return process.pidfd.valid() && !kernel::HasEnded(process.pidfd.get());
+}
+
+// Returns whether it has, within that time.
+bool WaitForEnd(const kernel::Child& process, absl::Duration patience) {
+  if (!process.pidfd.valid()) return true;
+  const absl::Duration end = kernel::MonotonicNow() + patience;
+  while (IsAlive(process)) {
+    absl::Duration left = end - kernel::MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    pollfd ended{process.pidfd.get(), POLLIN, 0};
+    kernel::Poll(&ended, 1,
+                 static_cast<int>(absl::ToInt64Milliseconds(
+                     absl::Ceil(left, absl::Milliseconds(1)))));
+  }
+  return true;
+}
+
 absl::StatusOr<kernel::Child> FailureOf(const LeaderNote& note) {
   kernel::Child child;
   child.failure = note.failure;
   if (note.failure.stage != kernel::ChildStage::kNone) return child;
+  if (note.error == 0) {
+    return absl::FailedPreconditionError(
+        "the program of the guardian and the reaper is of another version");
+  }
   return kernel::ErrnoStatus(note.error, note.call,
                              "the reaper cannot start it");
 }
@@ -43,6 +70,9 @@ absl::StatusOr<kernel::Child> FailureOf(const LeaderNote& note) {
 
 absl::StatusOr<kernel::Child> ReaperClient::Start(
     const kernel::ChildPlan& plan) {
+  // Without it nobody would be found who is to be signalled.
+  absl::Status proc = kernel::CheckProc();
+  if (!proc.ok()) return proc;
   absl::StatusOr<kernel::Channel> leader = kernel::MakeChannel();
   if (!leader.ok()) return leader.status();
   absl::StatusOr<kernel::Channel> tree = kernel::MakeChannel();
@@ -53,6 +83,8 @@ absl::StatusOr<kernel::Child> ReaperClient::Start(
   if (!launched.ok()) {
     return kernel::WithContext(launched, "cannot start the reaper");
   }
+  // As cgroup.kill, it must not make who writes to it wait.
+  fcntl(tree->near.get(), F_SETFL, O_NONBLOCK);
   leader_channel_ = std::move(leader->near);
   tree_channel_ = std::move(tree->near);
   events_ = *std::move(events);
@@ -63,7 +95,7 @@ absl::StatusOr<kernel::Child> ReaperClient::Start(
   if (empty_) {
     // If only its descriptor could not be had, it runs.
     (void)Tell(TreeNote::kKill);
-    AwaitEnd();
+    AwaitEnd(form_.drain_timeout);
   }
   return child;
 }
@@ -133,18 +165,21 @@ absl::StatusOr<kernel::Child> ReaperClient::AwaitLeader() {
   if (received->size != sizeof(note)) {
     return absl::UnavailableError("the reaper has ended");
   }
-  inner_ = note.reaper;
-  if (note.kind != LeaderNote::Kind::kStarted) return FailureOf(note);
+  if (note.kind == LeaderNote::Kind::kFailed) return FailureOf(note);
+  if (note.kind != LeaderNote::Kind::kStarted) {
+    return absl::UnavailableError("the reaper was killed");
+  }
+  absl::StatusOr<kernel::UniqueFd> reaper = kernel::OpenPidfd(note.reaper);
+  if (!reaper.ok()) return reaper.status();
+  inner_.pid = note.reaper;
+  inner_.pidfd = *std::move(reaper);
   kernel::Child child;
   child.pid = note.pid;
-  if (received->fds.size() == 1) {
-    child.pidfd = std::move(received->fds[0]);
-    return child;
+  if (received->fds.size() != 1) {
+    return kernel::ErrnoStatus(EMFILE, "recvmsg",
+                               "no descriptor of the command");
   }
-  // No room for the descriptor; an exited one is still there to be reaped.
-  absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(note.pid);
-  if (!pidfd.ok()) return pidfd.status();
-  child.pidfd = *std::move(pidfd);
+  child.pidfd = std::move(received->fds[0]);
   return child;
 }
 
@@ -153,14 +188,52 @@ ReaperClient::~ReaperClient() {
   leader_channel_.reset();
   tree_channel_.reset();
   events_.reset();
-  AwaitEnd();
+  // It ends what is left, as when we had died.
+  AwaitEnd(form_.drain_timeout + kEndPatience);
 }
 
-void ReaperClient::AwaitEnd() {
+void ReaperClient::Continue() const {
+  for (const kernel::Child* process : {&outer_, &inner_}) {
+    if (!IsAlive(*process)) continue;
+    (void)kernel::SendSignal(process->pidfd.get(), process->pid, SIGCONT);
+  }
+}
+
+void ReaperClient::AwaitEnd(absl::Duration patience) {
   if (!outer_.pidfd.valid()) return;
+  Continue();
+  if (!WaitForEnd(outer_, patience)) {
+    // The outer one first, which would do the inner one's work.
+    for (const kernel::Child* process : {&outer_, &inner_}) {
+      if (!IsAlive(*process)) continue;
+      (void)kernel::SendSignal(process->pidfd.get(), process->pid, SIGKILL);
+    }
+  }
   std::lock_guard<std::mutex> lock(mutex_);
   (void)kernel::ReapChild(outer_.pidfd.get());
   outer_ = kernel::Child();
+}
+
+void ReaperClient::Lose() {
+  if (std::exchange(lost_, true)) return;
+  for (const kernel::Child* process : {&outer_, &inner_}) {
+    if (!IsAlive(*process)) continue;
+    (void)kernel::SendSignal(process->pidfd.get(), process->pid, SIGKILL);
+    WaitForEnd(*process, kEndPatience);
+  }
+}
+
+bool ReaperClient::IsReaper(pid_t pid) const {
+  return (pid == outer_.pid && IsAlive(outer_)) ||
+         (pid == inner_.pid && IsAlive(inner_));
+}
+
+containment::Descendants ReaperClient::descendants() const {
+  std::vector<pid_t> ancestors;
+  for (const kernel::Child* process : {&outer_, &inner_}) {
+    if (IsAlive(*process)) ancestors.push_back(process->pid);
+  }
+  return containment::Descendants(std::move(ancestors));
 }
 
 void ReaperClient::SetLeader(pid_t pid, int pidfd) {
@@ -187,6 +260,7 @@ bool ReaperClient::LeaderHasEnded() {
     if (!received.ok() || received->size != sizeof(note)) {
       // The reaper was killed, and the leader with it, but for one that the
       // kernel has let forget its parent (a setuid program).
+      Lose();
       (void)kernel::SendSignal(leader_pidfd_, leader_, SIGKILL);
       leader_lost_ = true;
     } else if (note.kind == LeaderNote::Kind::kStopped) {
@@ -201,26 +275,24 @@ bool ReaperClient::LeaderHasEnded() {
 absl::StatusOr<std::optional<kernel::ChildEnd>> ReaperClient::PollLeaderEnd(
     int pidfd, bool reap) {
   LeaderHasEnded();
-  // If we adopt orphans, it has become our child.
-  if (leader_lost_) return kernel::PollChildEnd(pidfd, reap);
-  return leader_end_;
+  if (!leader_lost_) return leader_end_;
+  // If we adopt orphans it has become our child; else nothing else is known.
+  if (!kernel::HasEnded(pidfd)) return std::optional<kernel::ChildEnd>();
+  return kernel::PollChildEnd(pidfd, reap);
 }
 
-int ReaperClient::PollLeaderStop(int) {
-  LeaderHasEnded();
-  return std::exchange(leader_stop_, 0);
-}
+// What has come by then; to read on would take the end from where it is
+// awaited.
+int ReaperClient::PollLeaderStop(int) { return std::exchange(leader_stop_, 0); }
 
 absl::StatusOr<bool> ReaperClient::IsEmpty() {
-  while (!empty_ && events_.valid()) {
+  while (!empty_ && !lost_) {
     TreeNote note{};
     absl::StatusOr<kernel::Received> received =
         kernel::Receive(events_.get(), &note, sizeof(note));
     if (kernel::StatusErrno(received.status()) == EAGAIN) break;
     if (!received.ok() || received->size != sizeof(note)) {
-      // It would be readable for ever.
-      events_.reset();
-      lost_ = true;
+      Lose();
     } else {
       empty_ = note == TreeNote::kEmpty;
       refused_ = note == TreeNote::kRefused;
@@ -236,13 +308,17 @@ absl::StatusOr<std::vector<pid_t>> ReaperClient::Members() {
 }
 
 containment::SignalRound ReaperClient::Signal(int signal, pid_t only_group) {
+  Continue();
   return descendants().Signal(signal, only_group, leader_);
 }
 
 absl::Status ReaperClient::Kill() {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!outer_.pidfd.valid()) return absl::OkStatus();
-  if (Tell(TreeNote::kKill).ok()) return absl::OkStatus();
+  Continue();
+  bool told = Tell(TreeNote::kKill).ok();
+  // One that was told before, or cannot be, may not work.
+  if (told && !kill_told_.exchange(true)) return absl::OkStatus();
   return descendants().Signal(SIGKILL, /*only_group=*/0, leader_).error;
 }
 
@@ -252,14 +328,14 @@ absl::Status ReaperClient::Remove() {
   if (!*empty) {
     return kernel::ErrnoStatus(EBUSY, "waitid", "a process of it is alive");
   }
-  AwaitEnd();
+  AwaitEnd(kEndPatience);
   return absl::OkStatus();
 }
 
 void ReaperClient::GiveUp() {
   if (!outer_.pidfd.valid()) return;
   (void)Tell(TreeNote::kGiveUp);
-  AwaitEnd();
+  AwaitEnd(kEndPatience);
 }
 
 }  // namespace treekill::guardian

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -46,10 +47,8 @@ class ReaperClient final : public containment::Hold {
   // What is left of the teardown should we die.
   void TellRest(const RestOfTeardown& rest);
 
-  // Is it one of the reaper's own processes?
-  bool IsReaper(pid_t pid) const {
-    return pid != 0 && (pid == outer_.pid || pid == inner_);
-  }
+  // Is it one of the reaper's own processes, and alive?
+  bool IsReaper(pid_t pid) const;
   // The one that is our child, and not to be reaped by anybody else.
   pid_t outer() const { return outer_.pid; }
 
@@ -65,6 +64,7 @@ class ReaperClient final : public containment::Hold {
 
   int events_fd() const override { return events_.get(); }
   uint32_t event_mask() const override { return EPOLLIN; }
+  bool EventsAreOver() const override { return empty_ || lost_; }
   int kill_fd() const override { return tree_channel_.get(); }
 
   absl::StatusOr<bool> IsEmpty() override;
@@ -82,11 +82,16 @@ class ReaperClient final : public containment::Hold {
                       int tree_end);
   absl::StatusOr<kernel::Child> AwaitLeader();
   absl::Status Tell(TreeNote note) const;
-  containment::Descendants descendants() const {
-    return containment::Descendants({outer_.pid, inner_});
-  }
-  // Blocks until the reaper has ended.
-  void AwaitEnd();
+  // Of those processes of the reaper's that are alive: the number of one that
+  // was reaped may be another's.
+  containment::Descendants descendants() const;
+  // Blocks until the reaper has ended; after `patience` it is killed.
+  void AwaitEnd(absl::Duration patience);
+  // When the reaper's ends of the channels are closed: it is dying, and when it
+  // is dead what it held has other parents.
+  void Lose();
+  // Whoever has stopped it.
+  void Continue() const;
 
   const ReaperForm form_;
   const pid_t owner_ = getpid();
@@ -94,9 +99,9 @@ class ReaperClient final : public containment::Hold {
   // the reaper are free for others.
   mutable std::mutex mutex_;
   kernel::Child outer_;
-  pid_t inner_ = 0;
+  kernel::Child inner_;
   kernel::UniqueFd leader_channel_;
-  // For what is written to it; events_ is the same, until its other end closes.
+  // For what is written to it; events_ is the same.
   kernel::UniqueFd tree_channel_;
   kernel::UniqueFd events_;
   pid_t leader_ = 0;
@@ -108,6 +113,7 @@ class ReaperClient final : public containment::Hold {
   // Until the leader is launched.
   bool empty_ = true;
   bool refused_ = false;
+  std::atomic<bool> kill_told_ = false;
   // It was killed, all of it.
   bool lost_ = false;
 };

@@ -72,6 +72,11 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
   return fd;
 }
 
+bool HasEnded(int pidfd) {
+  pollfd ended{pidfd, POLLIN, 0};
+  return Poll(&ended, 1, /*timeout_ms=*/0) > 0;
+}
+
 absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
   if (PidfdSendSignal(pidfd, signal) == 0 || errno == ESRCH) {
     return absl::OkStatus();
@@ -79,9 +84,8 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
   int error = errno;
   // A seccomp filter that does not know the call answers like that, too.
   if (error == ENOSYS || error == EPERM) {
-    pollfd ended{pidfd, POLLIN, 0};
     // Until it is reaped the number is its own.
-    if (Poll(&ended, 1, /*timeout_ms=*/0) > 0) return absl::OkStatus();
+    if (HasEnded(pidfd)) return absl::OkStatus();
     if (Kill(pid, signal) == 0 || errno == ESRCH) return absl::OkStatus();
     error = errno;
   }

@@ -27,6 +27,10 @@ struct ChildEnd {
 // kNotFound when there is no such process any more.
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
 
+// Has it, all of its threads, come to its end? Its children have other parents
+// by then. Reaped or not.
+bool HasEnded(int pidfd);
+
 // Sends `signal` to the process behind `pidfd`, whose number is `pid`. A
 // process that has gone is no error. Where pidfd_send_signal(2) is forbidden it
 // is kill(2) that sends it, if the process has not ended by then.

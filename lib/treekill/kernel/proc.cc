@@ -142,6 +142,15 @@ namespace {
 
 using ProcessTable = std::unordered_map<pid_t, ProcessStat>;
 
+// Who hides from us (hidepid=1, proc(5)) is another user's, and not to be
+// signalled by us anyway.
+absl::StatusOr<std::optional<ProcessStat>> FindVisible(pid_t pid) {
+  absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+  int error = StatusErrno(found.status());
+  if (error == EPERM || error == EACCES) return std::nullopt;
+  return found;
+}
+
 // One whose parent has ended since it was read has another parent by now.
 absl::Status ReadOrphansAgain(ProcessTable* table) {
   constexpr int kTries = 4;
@@ -156,7 +165,7 @@ absl::Status ReadOrphansAgain(ProcessTable* table) {
         continue;
       }
       any_gone = true;
-      absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(stat.pid);
+      absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(stat.pid);
       if (!found.ok()) return found.status();
       if (found->has_value()) {
         stat = **found;
@@ -177,7 +186,7 @@ absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
   if (!pids.ok()) return pids.status();
   ProcessTable table;
   for (pid_t pid : *pids) {
-    absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+    absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(pid);
     if (!found.ok()) return found.status();
     if (found->has_value()) table.emplace(pid, *std::move(*found));
   }
@@ -190,9 +199,16 @@ absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
   while (!parents.empty()) {
     pid_t parent = parents.back();
     parents.pop_back();
+    // Nobody's parent is the parent of all.
+    if (parent <= 0) continue;
+    auto known = table.find(parent);
     auto [child, end] = children.equal_range(parent);
     for (; child != end; ++child) {
       const ProcessStat& stat = *child->second;
+      // Older than its parent is who was read before that pid was reused.
+      if (known != table.end() && stat.start_time < known->second.start_time) {
+        continue;
+      }
       bool is_ancestor = std::find(ancestors.begin(), ancestors.end(),
                                    stat.pid) != ancestors.end();
       if (is_ancestor) continue;
