@@ -60,9 +60,10 @@ absl::StatusOr<bool> IsGarbage(const kernel::Cgroup& parent,
       containment::FindOwner(*leaf, owner);
   if (!state.ok()) return state.status();
   if (*state != containment::OwnerState::kGone) return false;
-  absl::StatusOr<kernel::UniqueFd> kill =
-      leaf->OpenControl("cgroup.kill", O_WRONLY);
-  if (!kill.ok()) return kill.status();
+  absl::Status kill = leaf->OpenControl("cgroup.kill", O_WRONLY).status();
+  // Before Linux 5.14 there is none.
+  bool killable = kill.ok() || (absl::IsNotFound(kill) && leaf->IsWritable());
+  if (!killable) return kill;
   return true;
 }
 

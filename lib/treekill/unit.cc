@@ -140,7 +140,6 @@ bool IsUnfinished(const systemd::UnitState& unit) {
 
 bool IsNotOurs(const absl::Status& status) {
   int error = kernel::StatusErrno(status);
-  // Before Linux 5.14 there is no cgroup.kill.
   return error == EACCES || error == EPERM || error == EROFS || error == ENOENT;
 }
 

@@ -180,6 +180,19 @@ class OrdinaryUserTest : public CliTest {
     return std::make_unique<Program>(argv, variables, enter);
   }
 
+  // Without cgroup.kill (before Linux 5.14) it is a survivor, and said to be.
+  bool IsBeyondReach(const Outcome& outcome) {
+    if (access((OwnCgroup() + "/cgroup.kill").c_str(), F_OK) == 0) return false;
+    EXPECT_EQ(outcome.exit_code(), 122);
+    EXPECT_THAT(outcome.errors, testing::HasSubstr("survives SIGKILL"));
+    KillByCookie(cookie());
+    EXPECT_TRUE(Eventually([] {
+      for (const std::string& leaf : LeftLeaves()) rmdir(leaf.c_str());
+      return LeftLeaves().empty();
+    }));
+    return true;
+  }
+
   void ExpectNobody(const Outcome& outcome) {
     std::vector<pid_t> survivors = FindByCookie(cookie());
     EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
@@ -196,12 +209,14 @@ class OrdinaryUserTest : public CliTest {
 
 TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtExit) {
   Outcome outcome = Start("exit", "inf")->Wait();
+  if (IsBeyondReach(outcome)) return;
   EXPECT_EQ(outcome.exit_code(), 0);
   ExpectNobody(outcome);
 }
 
 TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtTimeout) {
   Outcome outcome = Start("stay", "2s")->Wait();
+  if (IsBeyondReach(outcome)) return;
   EXPECT_EQ(outcome.exit_code(), 124);
   ExpectNobody(outcome);
 }
@@ -211,6 +226,7 @@ TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtTerm) {
   EXPECT_TRUE(Eventually([&] { return fs::exists(ready()); }));
   program->Signal(SIGTERM);
   Outcome outcome = program->Wait();
+  if (IsBeyondReach(outcome)) return;
   EXPECT_EQ(outcome.signal(), SIGTERM);
   ExpectNobody(outcome);
 }

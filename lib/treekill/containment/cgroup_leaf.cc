@@ -286,10 +286,15 @@ absl::StatusOr<std::unique_ptr<Hold>> TakeOverLeaf(const kernel::Cgroup& parent,
 absl::StatusOr<std::unique_ptr<Hold>> HoldForeign(kernel::Cgroup cgroup) {
   constexpr pid_t kAnother = 0;
   std::string name = cgroup.path().substr(cgroup.path().rfind('/') + 1);
+  bool writable = cgroup.IsWritable();
   auto hold =
       std::make_unique<CgroupLeaf>(nullptr, std::move(cgroup), name, kAnother);
   absl::Status opened = hold->OpenControls();
   if (!opened.ok()) return opened;
+  // Else it would have been the opening of cgroup.kill that failed.
+  if (hold->kill_fd() < 0 && !writable) {
+    return kernel::ErrnoStatus(EACCES, "open", hold->path());
+  }
   return hold;
 }
 
