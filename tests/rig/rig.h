@@ -131,7 +131,7 @@ class Program final {
   pid_t pid() const { return pid_; }
   void Signal(int signal);
   // Waits for its end. Kills it, and fails the test, after `patience`.
-  Outcome Wait(absl::Duration patience = absl::Seconds(60));
+  Outcome Wait(absl::Duration patience = absl::Seconds(120));
 
  private:
   TempDir directory_;
