@@ -78,12 +78,16 @@ void StartDaemon(const Stage& stage, Body body) {
   waitpid(middle, nullptr, 0);
 }
 
-void Join(const Stage& stage, const std::string& cgroup) {
-  std::string path = absl::StrCat(cgroup, "/cgroup.procs");
-  int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) CannotCall(stage, absl::StrCat("open ", path));
-  if (write(fd, "0", 1) < 0) CannotCall(stage, absl::StrCat("write ", path));
+// Returns false, with errno, when it is not let in.
+bool Join(const std::string& cgroup) {
+  int fd =
+      open(absl::StrCat(cgroup, "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool joined = write(fd, "0", 1) > 0;
+  int error = errno;
   close(fd);
+  errno = error;
+  return joined;
 }
 
 void StartGrandchild(const Stage& stage) {
@@ -110,14 +114,21 @@ void StartNestedDaemon(const Stage& stage) {
     if (mkdir(cgroup.c_str(), 0755) < 0) {
       CannotCall(stage, absl::StrCat("mkdir ", cgroup));
     }
-    Join(stage, cgroup);
+    if (!Join(cgroup)) {
+      int error = errno;
+      rmdir(cgroup.c_str());
+      errno = error;
+      CannotCall(stage, absl::StrCat("write ", cgroup, "/cgroup.procs"));
+    }
     Escaped(stage, cgroup);
   });
 }
 
 void StartMovedDaemon(const Stage& stage) {
   StartDaemon(stage, [&] {
-    Join(stage, stage.place);
+    if (!Join(stage.place)) {
+      CannotCall(stage, absl::StrCat("write ", stage.place, "/cgroup.procs"));
+    }
     Escaped(stage);
   });
 }

@@ -36,6 +36,16 @@ bool HasEnded(const OwnedFd& pidfd) {
   return poll(&ended, 1, 0) == 1;
 }
 
+// A seccomp filter may not let pidfd_send_signal(2) through.
+void Send(const OwnedFd& pidfd, pid_t pid, int signal) {
+  if (pidfd.get() < 0 ||
+      pidfd_send_signal(pidfd.get(), signal, nullptr, 0) == 0 ||
+      (errno != ENOSYS && errno != EPERM)) {
+    return;
+  }
+  if (!HasEnded(pidfd)) kill(pid, signal);
+}
+
 struct Pipe {
   OwnedFd read;
   OwnedFd write;
@@ -170,6 +180,7 @@ void Trial::TakeReport() {
   if (blank != absl::string_view::npos) {
     cgroup_ = std::string(text.substr(blank + 1));
   }
+  escaped_pid_ = pid;
   escaped_ = OwnedFd(pidfd_open(pid, 0));
   if (escaped_.get() < 0) Fail(Because("pidfd_open"));
 }
@@ -196,7 +207,7 @@ void Trial::End() {
     Fail(kEndedBefore);
   }
   bool kill = escapee_->kills_starter || method_->containment.empty();
-  pidfd_send_signal(starter_.get(), kill ? SIGKILL : SIGTERM, nullptr, 0);
+  Send(starter_, starter_pid_, kill ? SIGKILL : SIGTERM);
   awaited_ = starter_.get();
 }
 
@@ -208,12 +219,8 @@ void Trial::Conclude() {
 }
 
 void Trial::Clean() {
-  if (escaped_.get() >= 0) {
-    pidfd_send_signal(escaped_.get(), SIGKILL, nullptr, 0);
-  }
-  if (starter_.get() >= 0) {
-    pidfd_send_signal(starter_.get(), SIGTERM, nullptr, 0);
-  }
+  Send(escaped_, escaped_pid_, SIGKILL);
+  Send(starter_, starter_pid_, SIGTERM);
 }
 
 bool Trial::IsStarter(pid_t pid) const {

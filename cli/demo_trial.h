@@ -96,6 +96,7 @@ class Trial final {
   // Started the command: `treekill run`, or the plain parent.
   pid_t starter_pid_ = 0;
   OwnedFd starter_;
+  pid_t escaped_pid_ = 0;
   OwnedFd escaped_;
   std::string cgroup_;
   int awaited_ = -1;

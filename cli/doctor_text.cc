@@ -37,6 +37,12 @@ std::string Systemd(const HostInfo& host) {
                         : "runs, and has not delegated our cgroup";
 }
 
+std::string Keeper(const HostInfo& host) {
+  if (host.keeper_error.ok()) return host.keeper;
+  if (absl::IsNotFound(host.keeper_error)) return "none runs";
+  return absl::StrCat("none: ", ReasonOf(host.keeper_error));
+}
+
 std::string YesOr(const absl::Status& status, const char* instead) {
   if (status.ok()) return "yes";
   if (absl::IsUnknown(status)) {
@@ -91,11 +97,7 @@ std::string DiagnosisToText(const Diagnosis& diagnosis) {
   absl::StrAppend(
       &text, "\n", Entry("kernel", host.kernel),
       Entry("cgroup v2", Mount(host)), Entry("own cgroup", OwnCgroup(host)),
-      Entry("systemd", Systemd(host)),
-      Entry("keeper",
-            host.keeper_error.ok()
-                ? host.keeper
-                : absl::StrCat("none: ", ReasonOf(host.keeper_error))),
+      Entry("systemd", Systemd(host)), Entry("keeper", Keeper(host)),
       Entry("cgroup.kill",
             YesOr(host.cgroup_kill, "processes are frozen and killed singly")),
       Entry("clone3", YesOr(host.clone_into_cgroup,

@@ -111,11 +111,6 @@ class Run final {
                             .adopt_orphans = whole_tree});
     if (!supervisor.ok()) return supervisor.status();
     supervisor_ = std::make_unique<Supervisor>(*std::move(supervisor));
-    if (line_.verbose) {
-      Message(absl::StrCat("containment ",
-                           ContainmentName(supervisor_->containment()), ", ",
-                           supervisor_->placement()));
-    }
     TeardownStep step{.signal = SIGTERM, .grace = line_.kill_after};
     tree_options_ = {
         .name = line_.name,
@@ -154,7 +149,12 @@ class Run final {
   // Never a silent downgrade.
   void NoteContainment() {
     const TreeReport& report = tree_.report();
-    if (report.containment_error.ok()) return;
+    if (report.containment_error.ok()) {
+      if (!line_.verbose) return;
+      Message(absl::StrCat("containment ", ContainmentName(report.containment),
+                           ", ", supervisor_->placement()));
+      return;
+    }
     bool weak = IsWeaker(report.containment, Containment::kCgroup);
     Message(absl::StrCat(
         "held by a ", weak ? "" : "plain ", ContainmentName(report.containment),

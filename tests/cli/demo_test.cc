@@ -8,7 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "tests/cli/fixture.h"
+#include "tests/cli/escapes.h"
+#include "tests/cli/odd_places.h"
 #include "tests/cli/pty.h"
 
 namespace treekill::rig {
@@ -233,6 +234,39 @@ TEST_F(DemoTest, NobodyReadsItsOutput) {
   EXPECT_EQ(outcome.exit_code(), 125);
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
 }
+
+// Where something is missing; the rig sees what is left.
+class OddDemoTest : public OddPlaceFixture,
+                    public testing::WithParamInterface<OddPlace> {};
+
+TEST_P(OddDemoTest, TellsTheTruth) {
+  const OddPlace& place = GetParam();
+  Arguments argv = {ProgramFor(place, TreekillPath()), "demo", "--json"};
+  Outcome outcome = Start(In(place, argv))->Wait();
+  TREEKILL_NEEDS_PLACE(outcome);
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  Json json = Json::parse(outcome.output, nullptr,
+                          /*allow_exceptions=*/false);
+  ASSERT_TRUE(json.is_object()) << outcome.output;
+  EXPECT_EQ(json["left"], Json::array());
+  for (const Json& result : json["results"]) {
+    std::string method = result["method"];
+    if (result["escapee"] == "child") {
+      bool tried = method != "scope" &&
+                   (method != "cgroup" || place.containment == "cgroup");
+      EXPECT_EQ(result["survived"].is_boolean(), tried) << result;
+    }
+    bool may_live = result["escapee"] == "setuid program";
+    if ((method == "subreaper" || method == "cgroup") && !may_live) {
+      EXPECT_NE(result["survived"], Json(true)) << result;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OddDemoTest, testing::ValuesIn(OddPlaces()),
+                         [](const testing::TestParamInfo<OddPlace>& info) {
+                           return CamelCase(info.param.kind);
+                         });
 
 }  // namespace
 }  // namespace treekill::rig

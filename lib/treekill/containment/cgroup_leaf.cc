@@ -229,9 +229,9 @@ std::string HintFor(int error, PlacementRight right,
       if (right == PlacementRight::kNoManager) {
         std::string yours = absl::StrCat(parent, "/user-", geteuid());
         return absl::StrCat(
-            "run as root, or have root give you a cgroup: mkdir ", yours,
-            " && chown -R ", geteuid(), " ", yours,
-            ", and move your shell there: echo PID >", yours, "/cgroup.procs");
+            "run as root, or have root give your shell a cgroup: mkdir ", yours,
+            " && chown -R ", geteuid(), " ", yours, " && echo SHELL-PID >",
+            yours, "/cgroup.procs");
       }
       return "systemd manages this cgroup; get one that is delegated: "
              "systemd-run --user --scope -p Delegate=yes COMMAND";
