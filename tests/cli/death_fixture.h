@@ -122,7 +122,7 @@ class DeathTest : public CliTest {
   static pid_t SettledGuardianOf(pid_t supervisor) {
     pid_t pid = GuardianOf(supervisor);
     EXPECT_TRUE(Eventually([&] {
-      return kernel::ReadWaitChannel(pid).find("poll") != std::string::npos &&
+      return SleepsIn(pid, "poll") &&
              ReadAll(absl::StrCat("/proc/", pid, "/cmdline"))
                  .starts_with(
                      absl::StrCat("treekill: guardian of ", supervisor));

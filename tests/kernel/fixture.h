@@ -128,7 +128,9 @@ inline bool IsReadable(int fd, absl::Duration patience) {
 // library are opening files of their own.
 inline void WaitForSleep(pid_t pid) {
   EXPECT_TRUE(rig::Eventually([&] {
-    return absl::StrContains(kernel::ReadWaitChannel(pid), "nanosleep");
+    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+    return stat.has_value() && stat->comm == "sleep" &&
+           rig::SleepsIn(pid, "nanosleep");
   })) << rig::ReadAll(absl::StrCat("/proc/", pid, "/status"));
 }
 

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <sstream>
 
@@ -120,6 +121,13 @@ std::vector<pid_t> FindByCookie(const std::string& cookie) {
     }
   }
   return found;
+}
+
+bool SleepsIn(pid_t pid, const std::string& part) {
+  std::string channel = kernel::ReadWaitChannel(pid);
+  if (!channel.empty()) return absl::StrContains(channel, part);
+  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+  return stat.has_value() && stat->state == 'S';
 }
 
 std::vector<pid_t> WaitForNobody(const std::string& cookie,

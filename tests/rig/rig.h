@@ -48,6 +48,10 @@ inline constexpr char kCookieVariable[] = "TREEKILL_TEST_COOKIE";
 // environment or arguments.
 std::vector<pid_t> FindByCookie(const std::string& cookie);
 
+// Does the process sleep in a function of the kernel's with `part` in its name?
+// Before Linux 5.16 that is not told, and it is enough that it sleeps.
+bool SleepsIn(pid_t pid, const std::string& part);
+
 // Waits until FindByCookie() finds nobody, and returns who is left.
 std::vector<pid_t> WaitForNobody(const std::string& cookie,
                                  absl::Duration patience);

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -199,7 +200,13 @@ class CgroupLeaf final : public Hold {
   bool IsMember(pid_t pid, int pidfd,
                 const kernel::CgroupMembers& members) const {
     std::optional<uint64_t> id = kernel::CgroupIdOf(pidfd);
-    return id.has_value() ? members.cgroup_ids.count(*id) > 0 : Contains(pid);
+    if (id.has_value()) return members.cgroup_ids.count(*id) > 0;
+    if (kernel::CheckProc().ok()) return Contains(pid);
+    // Without a /proc of ours: who is listed before and after its pidfd was
+    // opened is a member.
+    absl::StatusOr<kernel::CgroupMembers> again = leaf_.Members();
+    return again.ok() && std::find(again->pids.begin(), again->pids.end(),
+                                   pid) != again->pids.end();
   }
 
   const kernel::Cgroup* const parent_;
