@@ -152,8 +152,9 @@ class ReusedPidTest : public GcTest {
     ASSERT_EQ(mkfifo(File("orders").c_str(), 0600), 0);
     std::string script = absl::StrCat(
         "again() { echo ", kPid - 1, " >/proc/sys/kernel/ns_last_pid; ",
-        "sleep 600 & echo $! >$1; }; cd $0; echo up >up; ",
-        "while read order <orders; do eval \"$order\"; done");
+        "sleep 600 & echo $! >$1; }; cd $0; exec 3<>orders; echo up >up; ",
+        // Opened for each, it would lose what is written before it is closed.
+        "while read order <&3; do eval \"$order\"; done");
     shell_.emplace(std::vector<std::string>{
         "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh",
         "-c", script, directory_.path()});

@@ -90,8 +90,10 @@ class Reaper final {
     kill_on_death_ = order->order.kill_on_death;
     rest_.drain_timeout = order->order.drain_timeout;
     order->order.plan.parent = getpid();
+    absl::StatusOr<kernel::UniqueFd> self = kernel::OpenPidfd(getpid());
     absl::StatusOr<kernel::Child> child =
-        kernel::Clone(order->order.plan, /*cgroup_fd=*/-1);
+        self.ok() ? kernel::Clone(order->order.plan, /*cgroup_fd=*/-1)
+                  : self.status();
     LeaderNote note{};
     note.kind = LeaderNote::Kind::kFailed;
     note.reaper = getpid();
@@ -111,7 +113,7 @@ class Reaper final {
     shared_->leader = child->pid;
     leader_pidfd_ = std::move(child->pidfd);
     hold_->SetLeader(child->pid, leader_pidfd_.get());
-    Tell(ends_, note, {leader_pidfd_.get()});
+    Tell(ends_, note, {leader_pidfd_.get(), self->get()});
     kernel::LetGo({ends_.leader_channel.get(), ends_.tree_channel.get(),
                    ends_.supervisor.get(), hold_->events_fd(),
                    leader_pidfd_.get()});

@@ -169,17 +169,16 @@ absl::StatusOr<kernel::Child> ReaperClient::AwaitLeader() {
   if (note.kind != LeaderNote::Kind::kStarted) {
     return absl::UnavailableError("the reaper was killed");
   }
-  absl::StatusOr<kernel::UniqueFd> reaper = kernel::OpenPidfd(note.reaper);
-  if (!reaper.ok()) return reaper.status();
-  inner_.pid = note.reaper;
-  inner_.pidfd = *std::move(reaper);
   kernel::Child child;
   child.pid = note.pid;
-  if (received->fds.size() != 1) {
+  if (received->fds.size() != 2) {
     return kernel::ErrnoStatus(EMFILE, "recvmsg",
                                "no descriptor of the command");
   }
   child.pidfd = std::move(received->fds[0]);
+  // By now it may be dead, as the command may.
+  inner_.pid = note.reaper;
+  inner_.pidfd = std::move(received->fds[1]);
   return child;
 }
 

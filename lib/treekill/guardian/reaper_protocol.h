@@ -36,7 +36,7 @@ constexpr int kReaperFds = 4;
 // To the supervisor, over the leader's channel.
 struct LeaderNote {
   enum class Kind : uint32_t {
-    // It runs; its pidfd comes along.
+    // It runs; its pidfd and that of its parent come along.
     kStarted,
     // It does not: `failure` says why; with no stage there, `error` of `call`.
     kFailed,
