@@ -268,7 +268,8 @@ TEST_F(NoManager, InATerminalTheCommandCanRead) {
                     absl::StrJoin(Treekill({"head", "-1"}), " "),
                     "' /dev/null")});
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
-  EXPECT_THAT(outcome.output, HasSubstr("held by a subreaper, not by a cgroup"));
+  EXPECT_THAT(outcome.output,
+              HasSubstr("held by a subreaper, not by a cgroup"));
   EXPECT_THAT(outcome.output, HasSubstr("hello"));
 }
 
