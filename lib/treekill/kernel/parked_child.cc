@@ -57,8 +57,10 @@ ParkedChild::~ParkedChild() {
 
 absl::StatusOr<Child> ParkedChild::Release() {
   absl::Status sent = Send(release_.get(), "", 1, {}, absl::ZeroDuration());
-  // One that was killed reads no more, and is handed over all the same.
-  if (!sent.ok() && StatusErrno(sent) != EPIPE) return sent;
+  // One that was killed reads no more, and is handed over all the same. The
+  // second is what one says whose socket is just being closed.
+  int error = StatusErrno(sent);
+  if (!sent.ok() && error != EPIPE && error != ECONNREFUSED) return sent;
   WaitUntilIdle(memory_.busy);
   Child child = std::move(child_);
   child.failure = memory_.failure;
