@@ -79,6 +79,18 @@ void Tell(const ReaperEnds& ends, TreeNote note) {
                      absl::ZeroDuration());
 }
 
+// There is no leader.
+void Refuse(const ReaperEnds& ends, const absl::Status& why,
+            const kernel::ChildFailure& failure = {}) {
+  LeaderNote note{};
+  note.kind = LeaderNote::Kind::kFailed;
+  note.failure = failure;
+  note.error = kernel::StatusErrno(why);
+  std::string call = kernel::StatusCall(why);
+  call.copy(note.call, sizeof(note.call) - 1);
+  Tell(ends, note);
+}
+
 class Reaper final {
  public:
   Reaper(const ReaperEnds& ends, std::unique_ptr<SubreaperHold> hold,
@@ -94,22 +106,18 @@ class Reaper final {
     absl::StatusOr<kernel::Child> child =
         self.ok() ? kernel::Clone(order->order.plan, /*cgroup_fd=*/-1)
                   : self.status();
-    LeaderNote note{};
-    note.kind = LeaderNote::Kind::kFailed;
-    note.reaper = getpid();
     if (!child.ok()) {
-      note.error = kernel::StatusErrno(child.status());
-      std::string call = kernel::StatusCall(child.status());
-      call.copy(note.call, sizeof(note.call) - 1);
-    } else {
-      note.failure = child->failure;
-    }
-    if (!child.ok() || child->failure.stage != kernel::ChildStage::kNone) {
-      Tell(ends_, note);
+      Refuse(ends_, child.status());
       return false;
     }
+    if (child->failure.stage != kernel::ChildStage::kNone) {
+      Refuse(ends_, absl::OkStatus(), child->failure);
+      return false;
+    }
+    LeaderNote note{};
     note.kind = LeaderNote::Kind::kStarted;
     note.pid = child->pid;
+    note.reaper = getpid();
     shared_->leader = child->pid;
     leader_pidfd_ = std::move(child->pidfd);
     hold_->SetLeader(child->pid, leader_pidfd_.get());
@@ -244,15 +252,6 @@ class Reaper final {
   bool refusal_told_ = false;
   absl::Duration ask_;
 };
-
-void Refuse(const ReaperEnds& ends, const absl::Status& why) {
-  LeaderNote note{};
-  note.kind = LeaderNote::Kind::kFailed;
-  note.error = kernel::StatusErrno(why);
-  std::string call = kernel::StatusCall(why);
-  call.copy(note.call, sizeof(note.call) - 1);
-  Tell(ends, note);
-}
 
 int RunInner(const ReaperEnds& ends, SharedPage* shared) {
   absl::StatusOr<std::string> packed =

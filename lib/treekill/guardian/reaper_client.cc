@@ -191,23 +191,19 @@ ReaperClient::~ReaperClient() {
   AwaitEnd(form_.drain_timeout + kEndPatience);
 }
 
-void ReaperClient::Continue() const {
+void ReaperClient::SignalReaper(int signal) const {
   for (const kernel::Child* process : {&outer_, &inner_}) {
     if (!IsAlive(*process)) continue;
-    (void)kernel::SendSignal(process->pidfd.get(), process->pid, SIGCONT);
+    (void)kernel::SendSignal(process->pidfd.get(), process->pid, signal);
   }
 }
+
+void ReaperClient::Continue() const { SignalReaper(SIGCONT); }
 
 void ReaperClient::AwaitEnd(absl::Duration patience) {
   if (!outer_.pidfd.valid()) return;
   Continue();
-  if (!WaitForEnd(outer_, patience)) {
-    // The outer one first, which would do the inner one's work.
-    for (const kernel::Child* process : {&outer_, &inner_}) {
-      if (!IsAlive(*process)) continue;
-      (void)kernel::SendSignal(process->pidfd.get(), process->pid, SIGKILL);
-    }
-  }
+  if (!WaitForEnd(outer_, patience)) SignalReaper(SIGKILL);
   std::lock_guard<std::mutex> lock(mutex_);
   (void)kernel::ReapChild(outer_.pidfd.get());
   outer_ = kernel::Child();
@@ -215,9 +211,8 @@ void ReaperClient::AwaitEnd(absl::Duration patience) {
 
 void ReaperClient::Lose() {
   if (std::exchange(lost_, true)) return;
+  SignalReaper(SIGKILL);
   for (const kernel::Child* process : {&outer_, &inner_}) {
-    if (!IsAlive(*process)) continue;
-    (void)kernel::SendSignal(process->pidfd.get(), process->pid, SIGKILL);
     WaitForEnd(*process, kEndPatience);
   }
 }
@@ -317,7 +312,7 @@ absl::Status ReaperClient::Kill() {
   Continue();
   bool told = Tell(TreeNote::kKill).ok();
   // One that was told before, or cannot be, may not work.
-  if (told && !kill_told_.exchange(true)) return absl::OkStatus();
+  if (told && !std::exchange(kill_told_, true)) return absl::OkStatus();
   return descendants().Signal(SIGKILL, /*only_group=*/0, leader_).error;
 }
 

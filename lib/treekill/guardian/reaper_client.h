@@ -5,7 +5,6 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -90,6 +89,9 @@ class ReaperClient final : public containment::Hold {
   // When the reaper's ends of the channels are closed: it is dying, and when it
   // is dead what it held has other parents.
   void Lose();
+  // To its processes that are alive, the outer one first, which would do the
+  // inner one's work.
+  void SignalReaper(int signal) const;
   // Whoever has stopped it.
   void Continue() const;
 
@@ -97,7 +99,7 @@ class ReaperClient final : public containment::Hold {
   const pid_t owner_ = getpid();
   // Kill() may be called by any thread, and is to do nothing once the pids of
   // the reaper are free for others.
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   kernel::Child outer_;
   kernel::Child inner_;
   kernel::UniqueFd leader_channel_;
@@ -113,7 +115,7 @@ class ReaperClient final : public containment::Hold {
   // Until the leader is launched.
   bool empty_ = true;
   bool refused_ = false;
-  std::atomic<bool> kill_told_ = false;
+  bool kill_told_ = false;
   // It was killed, all of it.
   bool lost_ = false;
 };
