@@ -1,6 +1,5 @@
 #include "cli/demo.h"
 
-#include <getopt.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -40,33 +39,6 @@ constexpr char kDemoHelp[] =
     "Exit status: 0 when it was all tried and nothing is left of it, 122 when\n"
     "something survives SIGKILL, 125 when treekill itself failed.\n";
 
-enum Option { kJson = 256 };
-
-constexpr option kOptions[] = {{"json", no_argument, nullptr, kJson},
-                               {"help", no_argument, nullptr, 'h'},
-                               {nullptr, 0, nullptr, 0}};
-
-struct DemoCommandLine {
-  bool help = false;
-  bool json = false;
-};
-
-absl::StatusOr<DemoCommandLine> ParseDemoCommandLine(int argc, char** argv) {
-  DemoCommandLine line;
-  OptionReader reader(argc, argv, "demo", "+:h", kOptions);
-  while (reader.Next()) {
-    (reader.option() == kJson ? line.json : line.help) = true;
-  }
-  if (!reader.status().ok()) return reader.status();
-  std::vector<std::string> words = reader.rest();
-  if (!words.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("demo takes no arguments, and got ", Quoted(words[0]),
-                     "; 'treekill demo --help' tells more"));
-  }
-  return line;
-}
-
 // The strongest to be had. Less than a cgroup is what the table is to show, and
 // no reason for a message.
 std::string GuardingContainment() {
@@ -87,7 +59,8 @@ bool WantsColours() {
 // them. And where systemd manages cgroups it is in one that was delegated to
 // it, in which escapees can make and change theirs also as an ordinary user.
 int DemoMain(int argc, char** argv) {
-  absl::StatusOr<DemoCommandLine> line = ParseDemoCommandLine(argc, argv);
+  absl::StatusOr<JsonCommandLine> line =
+      ParseJsonCommandLine(argc, argv, "demo");
   if (!line.ok()) return Fail(line.status());
   if (line->help) return PrintToStdout(kDemoHelp);
   std::string containment =
@@ -105,7 +78,8 @@ int DemoMain(int argc, char** argv) {
 }
 
 int DemoGuardedMain(int argc, char** argv) {
-  absl::StatusOr<DemoCommandLine> line = ParseDemoCommandLine(argc, argv);
+  absl::StatusOr<JsonCommandLine> line =
+      ParseJsonCommandLine(argc, argv, "demo");
   if (!line.ok()) return Fail(line.status());
   Experiment experiment;
   absl::Status performed = experiment.Perform();

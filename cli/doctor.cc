@@ -1,7 +1,6 @@
 #include "cli/doctor.h"
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -41,34 +40,6 @@ constexpr char kDoctorHelp[] =
     "only less does; 125 when treekill itself failed.\n";
 
 constexpr int kOnlyLess = 1;
-
-enum Option { kJson = 256 };
-
-constexpr option kOptions[] = {{"json", no_argument, nullptr, kJson},
-                               {"help", no_argument, nullptr, 'h'},
-                               {nullptr, 0, nullptr, 0}};
-
-struct DoctorCommandLine {
-  bool help = false;
-  bool json = false;
-};
-
-absl::StatusOr<DoctorCommandLine> ParseDoctorCommandLine(int argc,
-                                                         char** argv) {
-  DoctorCommandLine line;
-  OptionReader reader(argc, argv, "doctor", "+:h", kOptions);
-  while (reader.Next()) {
-    (reader.option() == kJson ? line.json : line.help) = true;
-  }
-  if (!reader.status().ok()) return reader.status();
-  std::vector<std::string> words = reader.rest();
-  if (!words.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("doctor takes no arguments, and got ", Quoted(words[0]),
-                     "; 'treekill doctor --help' tells more"));
-  }
-  return line;
-}
 
 absl::Status Failed(const char* call) {
   return absl::UnavailableError(absl::StrCat(call, ": ", strerror(errno)));
@@ -183,7 +154,8 @@ Diagnosis Diagnose() {
 }  // namespace
 
 int DoctorMain(int argc, char** argv) {
-  absl::StatusOr<DoctorCommandLine> line = ParseDoctorCommandLine(argc, argv);
+  absl::StatusOr<JsonCommandLine> line =
+      ParseJsonCommandLine(argc, argv, "doctor");
   if (!line.ok()) return Fail(line.status());
   if (line->help) return PrintToStdout(kDoctorHelp);
   // Ignored, the kernel would reap what is started here before we can.

@@ -52,4 +52,25 @@ absl::Status OptionReader::Complaint(int result,
                    subcommand_, " --help' lists them"));
 }
 
+absl::StatusOr<JsonCommandLine> ParseJsonCommandLine(int argc, char** argv,
+                                                     const char* subcommand) {
+  constexpr int kJson = 256;
+  constexpr option kOptions[] = {{"json", no_argument, nullptr, kJson},
+                                 {"help", no_argument, nullptr, 'h'},
+                                 {nullptr, 0, nullptr, 0}};
+  JsonCommandLine line;
+  OptionReader reader(argc, argv, subcommand, "+:h", kOptions);
+  while (reader.Next()) {
+    (reader.option() == kJson ? line.json : line.help) = true;
+  }
+  if (!reader.status().ok()) return reader.status();
+  std::vector<std::string> words = reader.rest();
+  if (!words.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        subcommand, " takes no arguments, and got ", Quoted(words[0]),
+        "; 'treekill ", subcommand, " --help' tells more"));
+  }
+  return line;
+}
+
 }  // namespace treekill::cli

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "cli/output.h"
 
@@ -63,6 +64,14 @@ class OptionReader final {
   std::string value_;
   absl::Status status_;
 };
+
+// The command line of a subcommand that takes --json and --help, and no words.
+struct JsonCommandLine {
+  bool help = false;
+  bool json = false;
+};
+absl::StatusOr<JsonCommandLine> ParseJsonCommandLine(int argc, char** argv,
+                                                     const char* subcommand);
 
 }  // namespace treekill::cli
 
