@@ -129,14 +129,10 @@ class OrdinaryUserTest : public CliTest {
     CliTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
-    ASSERT_EQ(chmod(directory().c_str(), 0777), 0);
-    for (const std::string& program : {TreekillPath(), EscapeePath()}) {
-      std::string copy = File(fs::path(program).filename().string());
-      fs::copy_file(program, copy);
-      ASSERT_EQ(chmod(copy.c_str(), 0755), 0);
-    }
-    fs::copy_file(EscapeePath(), helper());
-    ASSERT_EQ(chmod(helper().c_str(), 04755), 0);
+    LetOthersIn();
+    CopyOf(TreekillPath());
+    CopyOf(EscapeePath());
+    CopyOf(EscapeePath(), 04755, "helper");
     delegated_ = absl::StrCat(OwnCgroup(), "/tk-delegated-", getpid());
     ASSERT_EQ(mkdir(delegated_.c_str(), 0755), 0);
     for (const char* file :

@@ -5,9 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -97,6 +99,21 @@ class CliTest : public testing::Test {
     return ReadAll(File(name));
   }
   const std::string& directory() const { return directory_.path(); }
+
+  // For files that an ordinary user writes.
+  void LetOthersIn() const { EXPECT_EQ(chmod(directory().c_str(), 0777), 0); }
+
+  // Puts a copy of the program into the folder, as `name` or its own, with that
+  // mode: the build folder may be closed to others. Returns its path.
+  std::string CopyOf(const std::string& program, mode_t mode = 0755,
+                     const std::string& name = "") {
+    namespace fs = std::filesystem;
+    std::string copy =
+        File(name.empty() ? fs::path(program).filename().string() : name);
+    fs::copy_file(program, copy, fs::copy_options::skip_existing);
+    EXPECT_EQ(chmod(copy.c_str(), mode), 0);
+    return copy;
+  }
 
  private:
   const std::string cookie_ = NewCookie();

@@ -112,19 +112,12 @@ class OddPlaceFixture : public CliTest {
     EXPECT_THAT(LeftMachines(OwnCgroup()), testing::IsEmpty());
   }
 
-  // For files that an ordinary user writes.
-  void LetOthersIn() const { EXPECT_EQ(chmod(directory().c_str(), 0777), 0); }
-
   // The program as whoever is in that place can run it: the build folder may be
   // closed to others.
   std::string ProgramFor(const OddPlace& place, const std::string& program) {
-    namespace fs = std::filesystem;
     if (!place.HasOrdinaryUser()) return program;
     LetOthersIn();
-    std::string copy = File(fs::path(program).filename().string());
-    fs::copy_file(program, copy, fs::copy_options::skip_existing);
-    EXPECT_EQ(chmod(copy.c_str(), 0755), 0);
-    return copy;
+    return CopyOf(program);
   }
 
   static Arguments In(const OddPlace& place, Arguments argv) {

@@ -293,14 +293,10 @@ class SetuidMemberTest : public ReaperTest {
     ReaperTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
-    ASSERT_EQ(chmod(directory().c_str(), 0777), 0);
-    for (const std::string& program : {TreekillPath(), EscapeePath()}) {
-      std::string name = std::filesystem::path(program).filename();
-      std::filesystem::copy_file(program, File(name));
-      ASSERT_EQ(chmod(File(name).c_str(), 0755), 0);
-    }
-    std::filesystem::copy_file(EscapeePath(), File("helper"));
-    ASSERT_EQ(chmod(File("helper").c_str(), 04755), 0);
+    LetOthersIn();
+    CopyOf(TreekillPath());
+    CopyOf(EscapeePath());
+    CopyOf(EscapeePath(), 04755, "helper");
   }
 
   Outcome RunAsNobody(std::vector<std::string> options) {

@@ -46,12 +46,6 @@ class SupervisorSubreaperTest : public KernelTest {
     return tree.ok() ? *std::move(tree) : Tree();
   }
 
-  static bool WaitForEnd(Tree& tree) {
-    absl::StatusOr<bool> ended = tree.Wait(absl::Seconds(60));
-    EXPECT_TRUE(ended.ok() && *ended) << ended.status();
-    return ended.ok() && *ended;
-  }
-
   static bool IsSubreaper() {
     int is = 1;
     EXPECT_EQ(prctl(PR_GET_CHILD_SUBREAPER, &is, 0, 0, 0), 0);
