@@ -12,25 +12,10 @@
 #include "absl/time/time.h"
 #include "treekill/containment/kind.h"
 #include "treekill/exit_status.h"
+#include "treekill/member.h"
 #include "treekill/teardown.h"
 
 namespace treekill {
-
-// A process of a tree, as /proc showed it at one moment; see proc(5).
-struct Member {
-  pid_t pid = 0;
-  pid_t parent = 0;
-  pid_t process_group = 0;
-  pid_t session = 0;
-  // Clock ticks since boot: with the pid, one process for ever.
-  uint64_t start_time = 0;
-  // At most 15 bytes, any of them but NUL: not safe to print as it is.
-  std::string name;
-  // R, S, D, T, ...
-  char state = '?';
-  // The kernel function it sleeps in, where that can be read.
-  std::string wait_channel;
-};
 
 // Why a tree was ended.
 enum class EndReason {
