@@ -17,7 +17,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/mounts.h"
-#include "treekill/supervisor_impl.h"
+#include "treekill/snapshot.h"
 
 namespace treekill {
 namespace {

@@ -20,6 +20,12 @@ std::string Dump(const Json& json);
 std::string ToUtf8(const std::string& text);
 // The same in one line: control characters are blanks.
 std::string OneLine(std::string text);
+// Sets `key` to `text`; if that is not UTF-8 `key`_base64 as well, to all of
+// its bytes.
+void SetBytes(const std::string& key, const std::string& text, Json* json);
+// The same with a list: all of its texts, if one is not UTF-8.
+void SetBytes(const std::string& key, const std::vector<std::string>& texts,
+              Json* json);
 Json MemberToJson(const Member& member);
 Json MembersToJson(const std::vector<Member>& members);
 // The message; null when there is no error.

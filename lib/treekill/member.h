@@ -71,7 +71,7 @@ struct Member {
   // them. Empty when it has none, or the kernel gave none. Of more than
   // kMaxArgvBytes the rest is left out.
   static constexpr size_t kMaxArgvBytes = 16384;
-  std::vector<std::string> argv;
+  std::vector<std::string> argv = {};
   bool argv_truncated = false;
   // The effective user id.
   uid_t uid = 0;
@@ -83,8 +83,8 @@ struct Member {
   std::string cgroup;
 
   // Of a member of a tree; nothing is known of other processes.
-  Reach reach;
-  std::vector<Escape> escapes;
+  Reach reach = Reach();
+  std::vector<Escape> escapes = {};
 };
 
 }  // namespace treekill

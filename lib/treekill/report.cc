@@ -52,36 +52,37 @@ const char* EndReasonName(EndReason reason) {
 }
 
 std::string ReportToJson(const TreeReport& report, int exit_status) {
-  Json json = {
-      {"schema_version", kSchemaVersion},
-      {"exit_status", exit_status},
-      {"name", report.name},
-      {"command", report.argv},
-      {"containment", ContainmentName(report.containment)},
-      {"containment_error", ErrorToJson(report.containment_error)},
-      {"unit", report.unit.empty() ? Json(nullptr) : Json(report.unit)},
-      {"leaf", report.leaf.empty() ? Json(nullptr) : Json(report.leaf)},
-      {"on_supervisor_death",
-       OnSupervisorDeathName(report.on_supervisor_death)},
-      {"guardian_error", ErrorToJson(report.guardian_error)},
-      {"journal_error", ErrorToJson(report.journal_error)},
-      {"leader", LeaderToJson(report)},
-      {"reason", EndReasonName(report.reason)},
-      {"first_signal", SignalToJson(report.first_signal)},
-      {"killed", report.killed},
-      {"leaked_count", report.leaked_count},
-      {"leaked", MembersToJson(report.leaked)},
-      {"strays_killed", report.strays_killed},
-      {"drained", report.drained},
-      {"survivors", MembersToJson(report.survivors)},
-      {"errors", ErrorsToJson(report.errors)},
-      {"times",
-       {{"started", absl::ToDoubleSeconds(report.started - absl::UnixEpoch())},
-        {"run", absl::ToDoubleSeconds(report.run_time)},
-        {"teardown", absl::ToDoubleSeconds(report.teardown_time)},
-        {"user", absl::ToDoubleSeconds(report.user_time)},
-        {"system", absl::ToDoubleSeconds(report.system_time)}}},
-      {"max_rss_kib", report.max_rss_kib}};
+  Json json = {{"schema_version", kSchemaVersion},
+               {"exit_status", exit_status},
+               {"name", report.name}};
+  internal::SetBytes("command", report.argv, &json);
+  json.update(
+      {{"containment", ContainmentName(report.containment)},
+       {"containment_error", ErrorToJson(report.containment_error)},
+       {"unit", report.unit.empty() ? Json(nullptr) : Json(report.unit)},
+       {"leaf", report.leaf.empty() ? Json(nullptr) : Json(report.leaf)},
+       {"on_supervisor_death",
+        OnSupervisorDeathName(report.on_supervisor_death)},
+       {"guardian_error", ErrorToJson(report.guardian_error)},
+       {"journal_error", ErrorToJson(report.journal_error)},
+       {"leader", LeaderToJson(report)},
+       {"reason", EndReasonName(report.reason)},
+       {"first_signal", SignalToJson(report.first_signal)},
+       {"killed", report.killed},
+       {"members", MembersToJson(report.members)},
+       {"leaked_count", report.leaked_count},
+       {"leaked", MembersToJson(report.leaked)},
+       {"strays_killed", report.strays_killed},
+       {"drained", report.drained},
+       {"survivors", MembersToJson(report.survivors)},
+       {"errors", ErrorsToJson(report.errors)},
+       {"times",
+        {{"started", absl::ToDoubleSeconds(report.started - absl::UnixEpoch())},
+         {"run", absl::ToDoubleSeconds(report.run_time)},
+         {"teardown", absl::ToDoubleSeconds(report.teardown_time)},
+         {"user", absl::ToDoubleSeconds(report.user_time)},
+         {"system", absl::ToDoubleSeconds(report.system_time)}}},
+       {"max_rss_kib", report.max_rss_kib}});
   return internal::Dump(json);
 }
 

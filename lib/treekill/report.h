@@ -69,6 +69,11 @@ struct TreeReport {
   // True when the teardown had to use SIGKILL on members that were alive.
   bool killed = false;
 
+  // Members alive when the tree was ended for another reason than that its
+  // leader had ended by itself, or SIGKILL to all; if
+  // TreeOptions::describe_members.
+  std::vector<Member> members;
+
   // Members alive after the leader's exit, when that ended the tree; who they
   // were, if TreeOptions::describe_members.
   int leaked_count = 0;

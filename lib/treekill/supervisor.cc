@@ -170,7 +170,11 @@ void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
   tree.report.reason = reason;
   if (!tree.leader_ended) tree.ending = kernel::MonotonicNow();
   WatchTree(tree);
-  if (reason == EndReason::kLeaderExited) NoteLeaks(tree);
+  if (reason == EndReason::kLeaderExited) {
+    NoteLeaks(tree);
+  } else if (reason != EndReason::kKilled && tree.options.describe_members) {
+    tree.report.members = Describe(tree);
+  }
   std::vector<TeardownStep>& steps = tree.options.teardown.steps;
   if (first_signal != 0 && !steps.empty()) steps[0].signal = first_signal;
   if (reason == EndReason::kKilled) {
@@ -195,9 +199,17 @@ void Supervisor::Impl::NoteLeaks(TreeState& tree) {
   }
   tree.report.leaked_count = static_cast<int>(members->size());
   if (tree.options.describe_members || internal::IsInJournal(tree)) {
-    tree.report.leaked = internal::DescribeMembers(*members);
+    tree.report.leaked = Describe(tree);
+    tree.report.leaked_count = static_cast<int>(tree.report.leaked.size());
   }
   internal::JournalLeak(tree);
+}
+
+// What goes wrong with it is no reason to end the tree any later.
+std::vector<Member> Supervisor::Impl::Describe(TreeState& tree) {
+  absl::StatusOr<std::vector<Member>> members = internal::FindMembers(tree);
+  NoteError(tree, members.status());
+  return members.ok() ? *std::move(members) : std::vector<Member>();
 }
 
 void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
@@ -337,7 +349,8 @@ void Supervisor::Impl::GiveUp(TreeState& tree) {
     alive.insert(alive.end(), members->begin(), members->end());
   }
   NoteError(tree, tree.orphans_unseen);
-  tree.report.survivors = internal::DescribeMembers(alive);
+  tree.report.survivors =
+      internal::DescribeTree(alive, internal::BoundsOf(tree));
   ReapLeader(tree);
   absl::Status removed = tree.hold->Remove();
   // An empty list proves nothing: it may hide who is there.

@@ -26,6 +26,7 @@
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/fd.h"
 #include "treekill/kernel/parked_child.h"
+#include "treekill/snapshot.h"
 #include "treekill/spawn_plan.h"
 #include "treekill/supervisor.h"
 #include "treekill/systemd/client.h"
@@ -53,6 +54,9 @@ struct TreeState {
   // The hold, with Containment::kSubreaper.
   guardian::ReaperClient* reaper = nullptr;
   std::string leaf_name;
+  // Where the leader's streams go: see TreeBounds.
+  std::string stdout_target;
+  std::string stderr_target;
   kernel::UniqueFd pidfd;
   pid_t owner = 0;
   TreeOptions options;
@@ -129,9 +133,12 @@ pid_t GroupToSignal(const TreeState& tree);
 
 bool WantsParentDeathSignal(const TreeOptions& options);
 
-// nullopt when the process is dead.
-std::optional<Member> DescribeMember(pid_t pid);
-std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids);
+// What the members of the tree are compared with.
+TreeBounds BoundsOf(const TreeState& tree);
+
+// Who is alive of it now, those that have moved out of the leaf and are to be
+// found included.
+absl::StatusOr<std::vector<Member>> FindMembers(const TreeState& tree);
 
 }  // namespace internal
 
@@ -150,6 +157,10 @@ class Supervisor::Impl final {
   void BeginTeardown(TreeState& tree, EndReason reason, int first_signal);
   void PauseTimers(TreeState& tree);
   void ResumeTimers(TreeState& tree);
+
+  bool adopts_orphans() const { return options_.adopt_orphans; }
+  // With that: whoever has come of the trees, and is alive.
+  absl::StatusOr<std::vector<pid_t>> DescendantsOfTrees() const;
 
   int fd() const { return loop_.fd(); }
   std::string placement() const;
@@ -191,6 +202,7 @@ class Supervisor::Impl final {
   void StartDrain(TreeState& tree);
   void AskLater(TreeState& tree);
   void NoteLeaks(TreeState& tree);
+  std::vector<Member> Describe(TreeState& tree);
   bool TryFinish(TreeState& tree);
   bool OrphansAreGone(TreeState& tree);
   void ReapLeader(TreeState& tree);
@@ -214,6 +226,8 @@ class Supervisor::Impl final {
   void TellPhase(TreeState& tree);
   void Unguard(TreeState& tree);
   void NoteGuard(TreeState& tree, const absl::Status& state);
+  // With adopt_orphans: is this child no tree's?
+  bool IsOurOwn(pid_t pid) const;
   // Is it a child of ours that belongs to no tree?
   bool IsHelper(pid_t pid) const {
     return (guardian_.has_value() && guardian_->pid() == pid) ||

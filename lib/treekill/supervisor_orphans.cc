@@ -1,5 +1,6 @@
 // SupervisorOptions::adopt_orphans: the processes that have moved out of their
 // leaf come back as orphans, and are found here.
+#include <algorithm>
 #include <csignal>
 
 #include "treekill/kernel/subreaper.h"
@@ -51,6 +52,14 @@ absl::StatusOr<bool> Supervisor::Impl::ReapChildren() {
   return reaped->any_left;
 }
 
+bool Supervisor::Impl::IsOurOwn(pid_t pid) const {
+  if (foreign_children_.count(pid) > 0 || IsHelper(pid)) return true;
+  return std::any_of(trees_.begin(), trees_.end(), [pid](const auto& entry) {
+    const TreeState& tree = *entry.second;
+    return tree.reaper != nullptr && tree.reaper->IsReaper(pid);
+  });
+}
+
 // The children that are left when no tree is: orphans that have moved out of
 // the leaf, and members that are dying and do not count as live any more.
 bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
@@ -61,8 +70,7 @@ bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
   if (children.ok()) {
     bool gone = true;
     for (pid_t pid : *children) {
-      if (foreign_children_.count(pid) > 0 || IsHelper(pid)) continue;
-      if (tree.reaper != nullptr && tree.reaper->IsReaper(pid)) continue;
+      if (IsOurOwn(pid)) continue;
       gone = false;
       // A child of ours, and not reaped: the pid is its own. A dying member
       // does not mind; and one that lives in a cgroup which the command has

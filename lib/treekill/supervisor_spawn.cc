@@ -1,5 +1,6 @@
 // The start of a tree: placed, guarded, born; or nothing of it left.
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -41,6 +42,12 @@ bool BlamesPlace(const absl::Status& failure) {
     default:
       return false;
   }
+}
+
+// `ours` is the descriptor that an inherited stream is.
+std::string TargetOf(const Stream& stream, int ours) {
+  if (stream.is_null()) return "";
+  return internal::StreamTarget(stream.inherits() ? ours : stream.fd());
 }
 
 }  // namespace
@@ -91,6 +98,10 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::TryToSpawn(
   tree->report.name = options.name;
   tree->report.argv = command.argv;
   tree->leaf_name = containment::NewLeafName(options.name);
+  if (options.describe_members) {
+    tree->stdout_target = TargetOf(command.stdout_, STDOUT_FILENO);
+    tree->stderr_target = TargetOf(command.stderr_, STDERR_FILENO);
+  }
   tree->parent_death_signal = internal::WantsParentDeathSignal(options);
   tree->report.containment = attempt->containment;
   tree->report.containment_error = attempt->reason;

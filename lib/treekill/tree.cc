@@ -74,28 +74,6 @@ absl::Status TreeState::Kill() {
   return killed.ok() ? leader : killed;
 }
 
-std::optional<Member> DescribeMember(pid_t pid) {
-  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-  if (!stat.has_value() || stat->IsDead()) return std::nullopt;
-  return Member{.pid = pid,
-                .parent = stat->parent,
-                .process_group = stat->process_group,
-                .session = stat->session,
-                .start_time = stat->start_time,
-                .name = stat->comm,
-                .state = stat->state,
-                .wait_channel = kernel::ReadWaitChannel(pid)};
-}
-
-std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids) {
-  std::vector<Member> members;
-  for (pid_t pid : pids) {
-    std::optional<Member> member = DescribeMember(pid);
-    if (member.has_value()) members.push_back(*std::move(member));
-  }
-  return members;
-}
-
 }  // namespace internal
 
 Tree::Tree(Tree&&) noexcept = default;
@@ -163,9 +141,7 @@ int Tree::TakeLeaderStop() {
 
 absl::StatusOr<std::vector<Member>> Tree::Members() const {
   if (ended()) return std::vector<Member>();
-  absl::StatusOr<std::vector<pid_t>> pids = state_->hold->Members();
-  if (!pids.ok()) return pids.status();
-  return internal::DescribeMembers(*pids);
+  return internal::FindMembers(*state_);
 }
 
 void Tree::PauseTimers() {

@@ -21,7 +21,7 @@
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/kernel/syscalls.h"
-#include "treekill/supervisor_impl.h"
+#include "treekill/snapshot.h"
 #include "treekill/systemd/client.h"
 #include "treekill/systemd/unit_name.h"
 

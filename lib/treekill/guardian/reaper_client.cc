@@ -217,17 +217,21 @@ void ReaperClient::Lose() {
   }
 }
 
+std::vector<pid_t> ReaperClient::processes() const {
+  std::vector<pid_t> alive;
+  for (const kernel::Child* process : {&outer_, &inner_}) {
+    if (IsAlive(*process)) alive.push_back(process->pid);
+  }
+  return alive;
+}
+
 bool ReaperClient::IsReaper(pid_t pid) const {
   return (pid == outer_.pid && IsAlive(outer_)) ||
          (pid == inner_.pid && IsAlive(inner_));
 }
 
 containment::Descendants ReaperClient::descendants() const {
-  std::vector<pid_t> ancestors;
-  for (const kernel::Child* process : {&outer_, &inner_}) {
-    if (IsAlive(*process)) ancestors.push_back(process->pid);
-  }
-  return containment::Descendants(std::move(ancestors));
+  return containment::Descendants(processes());
 }
 
 void ReaperClient::SetLeader(pid_t pid, int pidfd) {

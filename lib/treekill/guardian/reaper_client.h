@@ -46,7 +46,9 @@ class ReaperClient final : public containment::Hold {
   // What is left of the teardown should we die.
   void TellRest(const RestOfTeardown& rest);
 
-  // Is it one of the reaper's own processes, and alive?
+  // The reaper's own processes, as far as they are alive.
+  std::vector<pid_t> processes() const;
+  // Is it one of these?
   bool IsReaper(pid_t pid) const;
   // The one that is our child, and not to be reaped by anybody else.
   pid_t outer() const { return outer_.pid; }

@@ -1,0 +1,158 @@
+#include "treekill/kernel/process_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::kernel {
+namespace {
+
+// As the kernel says it when the process behind an open directory has gone.
+absl::Status GoneIsNotFound(const absl::Status& status) {
+  if (StatusErrno(status) != ESRCH) return status;
+  return absl::NotFoundError(status.message());
+}
+
+// readlinkat(2); "" when that fails.
+std::string LinkTarget(int directory, const char* name) {
+  char target[4096];
+  ssize_t size = readlinkat(directory, name, target, sizeof(target));
+  return size < 0 ? "" : std::string(target, size);
+}
+
+}  // namespace
+
+std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
+  ProcessStatus status;
+  bool has_uid = false;
+  bool has_signals = false;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, "Uid:")) {
+      std::vector<absl::string_view> ids =
+          absl::StrSplit(line, '\t', absl::SkipEmpty());
+      has_uid = ids.size() == 4 && absl::SimpleAtoi(ids[1], &status.uid);
+    } else if (absl::ConsumePrefix(&line, "SigIgn:")) {
+      has_signals = absl::SimpleHexAtoi(absl::StripAsciiWhitespace(line),
+                                        &status.ignored_signals);
+    }
+  }
+  if (!has_uid || !has_signals) return std::nullopt;
+  return status;
+}
+
+absl::StatusOr<ProcessDirectory> ProcessDirectory::Open(pid_t pid) {
+  std::string path = absl::StrCat("/proc/", pid);
+  absl::StatusOr<UniqueFd> fd =
+      OpenFile(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, path);
+  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  return ProcessDirectory(pid, *std::move(fd));
+}
+
+std::string ProcessDirectory::Shown(const char* file) const {
+  return absl::StrCat("/proc/", pid_, "/", file);
+}
+
+absl::StatusOr<std::string> ProcessDirectory::Read(const char* file) const {
+  absl::StatusOr<std::string> text = ReadFile(fd_.get(), file, Shown(file));
+  if (!text.ok()) return GoneIsNotFound(text.status());
+  return text;
+}
+
+absl::StatusOr<ProcessStat> ProcessDirectory::Stat() const {
+  absl::StatusOr<std::string> text = Read("stat");
+  if (!text.ok()) return text.status();
+  std::optional<ProcessStat> stat = ParseProcessStat(*text);
+  if (stat.has_value()) return *std::move(stat);
+  return absl::InternalError(absl::StrCat("cannot understand ", Shown("stat")));
+}
+
+absl::StatusOr<ProcessStatus> ProcessDirectory::Status() const {
+  absl::StatusOr<std::string> text = Read("status");
+  if (!text.ok()) return text.status();
+  std::optional<ProcessStatus> status = ParseProcessStatus(*text);
+  if (status.has_value()) return *status;
+  return absl::InternalError(
+      absl::StrCat("cannot understand ", Shown("status")));
+}
+
+absl::StatusOr<std::string> ProcessDirectory::CommandLine(size_t limit) const {
+  std::string shown = Shown("cmdline");
+  absl::StatusOr<UniqueFd> fd = OpenFile(fd_.get(), "cmdline", O_RDONLY, shown);
+  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  std::string text(limit, '\0');
+  size_t size = 0;
+  while (size < limit) {
+    ssize_t count =
+        kernel::Read(fd->get(), &text[size], limit - size, "cmdline");
+    if (count < 0) {
+      return GoneIsNotFound(
+          ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown)));
+    }
+    if (count == 0) break;
+    size += count;
+  }
+  text.resize(size);
+  return text;
+}
+
+absl::StatusOr<std::string> ProcessDirectory::Cgroup() const {
+  absl::StatusOr<std::string> text = Read("cgroup");
+  if (!text.ok()) return text.status();
+  return ParseCgroupOfProcess(*text).value_or("");
+}
+
+std::string ProcessDirectory::WaitChannel() const {
+  absl::StatusOr<std::string> text = Read("wchan");
+  return text.ok() && *text != "0" ? *text : std::string();
+}
+
+std::string ProcessDirectory::KernelStack() const {
+  absl::StatusOr<std::string> text = Read("stack");
+  return text.ok() ? *text : std::string();
+}
+
+absl::StatusOr<std::vector<OpenDescriptor>> ProcessDirectory::OpenFiles()
+    const {
+  absl::StatusOr<UniqueFd> fd =
+      OpenFile(fd_.get(), "fd", O_RDONLY | O_DIRECTORY, Shown("fd"));
+  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd->get()), closedir);
+  if (directory == nullptr) {
+    return ErrnoStatus(errno, "open",
+                       absl::StrCat("cannot list ", Shown("fd")));
+  }
+  (void)fd->release();
+  std::vector<OpenDescriptor> files;
+  while (dirent* entry = readdir(directory.get())) {
+    OpenDescriptor file;
+    if (!absl::SimpleAtoi(entry->d_name, &file.fd)) continue;
+    file.target = LinkTarget(dirfd(directory.get()), entry->d_name);
+    if (!file.target.empty()) files.push_back(std::move(file));
+  }
+  return files;
+}
+
+bool ProcessDirectory::MaySignal() const {
+  // An open /proc/PID is as good as a pidfd; see pidfd_send_signal(2).
+  if (PidfdSendSignal(fd_.get(), 0) == 0 || errno == ESRCH) return true;
+  // That call may be what is forbidden.
+  return kernel::Kill(pid_, 0) == 0 || errno == ESRCH;
+}
+
+std::string TargetOfFd(int fd) {
+  return LinkTarget(AT_FDCWD, absl::StrCat("/proc/self/fd/", fd).c_str());
+}
+
+}  // namespace treekill::kernel

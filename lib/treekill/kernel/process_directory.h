@@ -1,0 +1,87 @@
+// One process as /proc shows it, pinned: proc(5).
+#ifndef TREEKILL_KERNEL_PROCESS_DIRECTORY_H_
+#define TREEKILL_KERNEL_PROCESS_DIRECTORY_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "treekill/kernel/fd.h"
+#include "treekill/kernel/proc.h"
+
+namespace treekill::kernel {
+
+// Of /proc/PID/status.
+struct ProcessStatus {
+  // Effective.
+  uid_t uid = 0;
+  // Bit N-1 is signal N.
+  uint64_t ignored_signals = 0;
+};
+
+// Parses the text of /proc/PID/status; nullopt when it is not one.
+std::optional<ProcessStatus> ParseProcessStatus(const std::string& text);
+
+// A file that is open in a process, or a link to one.
+struct OpenDescriptor {
+  int fd = -1;
+  // Such as "pipe:[123]", "socket:[123]" or a path: any bytes but NUL.
+  std::string target;
+};
+
+// The directory /proc/PID, held open: whatever is read through it is of that
+// one process. kNotFound when that has been reaped, even if its pid is
+// another's by now.
+class ProcessDirectory final {
+ public:
+  // kNotFound when there is no such process. Whether /proc is that of our PID
+  // namespace, CheckProc() tells.
+  static absl::StatusOr<ProcessDirectory> Open(pid_t pid);
+
+  absl::StatusOr<ProcessStat> Stat() const;
+  absl::StatusOr<ProcessStatus> Status() const;
+
+  // The arguments, each followed by a NUL unless the program has changed that;
+  // at most `limit` bytes. Empty for a zombie and a kernel thread.
+  absl::StatusOr<std::string> CommandLine(size_t limit) const;
+
+  // The cgroup v2 path; "" where no cgroup v2 is mounted or known.
+  absl::StatusOr<std::string> Cgroup() const;
+
+  // The kernel function that it sleeps in, and the stack of that; "" when they
+  // are not to be had (not ours, running, gone; the stack: not root).
+  std::string WaitChannel() const;
+  std::string KernelStack() const;
+
+  // What is open in it. kPermissionDenied: another's, see ptrace(2).
+  absl::StatusOr<std::vector<OpenDescriptor>> OpenFiles() const;
+
+  // Does the kernel let us signal it? True when it has gone.
+  bool MaySignal() const;
+
+  pid_t pid() const { return pid_; }
+
+ private:
+  ProcessDirectory(pid_t pid, UniqueFd fd) : pid_(pid), fd_(std::move(fd)) {}
+
+  std::string Shown(const char* file) const;
+  absl::StatusOr<std::string> Read(const char* file) const;
+
+  pid_t pid_;
+  UniqueFd fd_;
+};
+
+// What a descriptor of this process refers to, as OpenDescriptor::target names
+// it;
+// "" when it is none.
+std::string TargetOfFd(int fd);
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_PROCESS_DIRECTORY_H_
