@@ -5,18 +5,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "treekill/containment/leaf_name.h"
+#include "treekill/containment/leaves.h"
 #include "treekill/containment/placement.h"
 #include "treekill/guardian/finish.h"
 #include "treekill/json.h"
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/error.h"
-#include "treekill/kernel/mounts.h"
 #include "treekill/snapshot.h"
 
 namespace treekill {
@@ -38,18 +37,6 @@ struct Candidate {
   Garbage garbage;
   bool is_garbage = true;
 };
-
-absl::StatusOr<kernel::Cgroup> OpenRoot(const std::string& below) {
-  if (!below.empty()) return kernel::Cgroup::Open(below);
-  absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
-  if (!mounts.ok()) return mounts.status();
-  if (mounts->v2.empty()) {
-    return absl::FailedPreconditionError(
-        "no cgroup v2 is mounted here (no cgroup2 line in "
-        "/proc/self/mountinfo), so there is nothing to collect");
-  }
-  return kernel::Cgroup::Open(mounts->v2.front().mount_point);
-}
 
 absl::StatusOr<bool> IsGarbage(const kernel::Cgroup& parent,
                                const std::string& directory,
@@ -74,24 +61,21 @@ bool IsNoneOfOurs(const absl::Status& status) {
 
 absl::StatusOr<std::vector<Candidate>> FindGarbage(const kernel::Cgroup& root) {
   std::vector<Candidate> found;
-  absl::Status visited = root.VisitBelow(
-      [&](const kernel::Cgroup& parent,
-          const std::string& directory) -> absl::StatusOr<bool> {
-        std::optional<containment::LeafName> leaf =
-            containment::ParseLeafName(directory);
-        if (!leaf.has_value()) return true;
-        absl::StatusOr<bool> garbage =
-            IsGarbage(parent, directory, leaf->owner);
+  absl::Status visited = containment::VisitLeaves(
+      root,
+      [&](const kernel::Cgroup& parent, const std::string& directory,
+          const containment::LeafName& leaf) -> absl::StatusOr<bool> {
+        absl::StatusOr<bool> garbage = IsGarbage(parent, directory, leaf.owner);
         if (!garbage.ok() && !IsNoneOfOurs(garbage.status())) {
           return garbage.status();
         }
         if (!garbage.ok() || !*garbage) return true;
         Garbage entry;
         entry.leaf = absl::StrCat(parent.path(), "/", directory);
-        entry.name = leaf->name;
-        entry.supervisor = leaf->owner.pid;
+        entry.name = leaf.name;
+        entry.supervisor = leaf.owner.pid;
         found.push_back(
-            {parent.path(), directory, leaf->owner, std::move(entry), true});
+            {parent.path(), directory, leaf.owner, std::move(entry), true});
         return false;
       });
   if (!visited.ok()) return visited;
@@ -176,7 +160,9 @@ class Collector final {
 
 absl::StatusOr<std::vector<Garbage>> CollectGarbage(
     const GarbageOptions& options) {
-  absl::StatusOr<kernel::Cgroup> root = OpenRoot(options.below);
+  absl::StatusOr<kernel::Cgroup> root =
+      options.below.empty() ? containment::OpenHierarchy()
+                            : kernel::Cgroup::Open(options.below);
   if (!root.ok()) return root.status();
   absl::StatusOr<std::vector<Candidate>> found = FindGarbage(*root);
   if (!found.ok()) return found.status();

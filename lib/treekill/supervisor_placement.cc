@@ -178,6 +178,7 @@ absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
       auto reaper =
           std::make_unique<guardian::ReaperClient>(guardian::ReaperForm{
               .program = options_.guardian_program,
+              .tree = tree.leaf_name,
               .kill_on_death = tree.options.on_supervisor_death ==
                                OnSupervisorDeath::kKillTree,
               .drain_timeout = tree.options.teardown.drain_timeout,
