@@ -357,7 +357,7 @@ absl::StatusOr<std::vector<UnitMember>> Unit::Members() const {
       continue;
     }
     member.cgroup = cgroup->substr(own.size());
-    member.argv = kernel::ReadCommandLine(process.pid);
+    member.argv = process.argv;
     member.process = std::move(process);
     members.push_back(std::move(member));
   }

@@ -58,12 +58,12 @@ std::optional<FoundReaper> LookAt(pid_t pid) {
 }  // namespace
 
 pid_t FoundReaper::inner() const {
-  // The outer one leads a session of its own.
-  auto inner = std::find_if(processes.begin(), processes.end(),
-                            [](const kernel::ProcessStat& process) {
-                              return process.session != process.pid;
-                            });
-  return inner == processes.end() ? 0 : inner->pid;
+  for (const kernel::ProcessStat& outer : processes) {
+    for (const kernel::ProcessStat& inner : processes) {
+      if (inner.parent == outer.pid) return inner.pid;
+    }
+  }
+  return 0;
 }
 
 absl::StatusOr<std::vector<FoundReaper>> FindReapers() {

@@ -29,7 +29,7 @@ struct FoundReaper {
   // The outer one and the inner one, or who is left of them.
   std::vector<kernel::ProcessStat> processes;
 
-  // The leader's parent; 0 when it has been killed.
+  // The leader's parent; 0 when one of the two has been killed.
   pid_t inner() const;
 };
 
