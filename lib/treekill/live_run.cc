@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -26,7 +27,8 @@ constexpr size_t kFirst = 16;
 using kernel::ProcessStat;
 
 bool IsOlder(const ProcessStat& a, const std::optional<ProcessStat>& b) {
-  return !b.has_value() || a.start_time < b->start_time;
+  return !b.has_value() ||
+         std::tie(a.start_time, a.pid) < std::tie(b->start_time, b->pid);
 }
 
 struct Eldest {
@@ -108,7 +110,9 @@ void internal::FindLeader(pid_t leaders_parent, LiveRunInfo* info) {
   if (!shown.has_value()) return;
   info->command_name = shown->comm;
   std::vector<Member> described = DescribeMembers({shown->pid});
-  if (!described.empty()) info->argv = std::move(described[0].argv);
+  if (described.empty()) return;
+  info->argv = std::move(described[0].argv);
+  info->argv_truncated = described[0].argv_truncated;
 }
 
 absl::Status internal::WithOwner(const absl::Status& status,

@@ -63,6 +63,7 @@ struct LiveRunInfo {
   // Of the leader, else of the oldest member: as Member has them.
   std::string command_name;
   std::vector<std::string> argv;
+  bool argv_truncated = false;
   // Who is alive, nested cgroups included. Those of other PID namespaces than
   // ours and those below it are not seen.
   std::vector<pid_t> pids;

@@ -26,6 +26,7 @@ Json RunToJson(const RunListing& run) {
                {"leader", NumberOrNull(info.leader)}};
   internal::SetBytes("command_name", info.command_name, &json);
   internal::SetBytes("command", info.argv, &json);
+  if (info.argv_truncated) json["command_truncated"] = true;
   json["member_count"] = info.pids.size();
   if (info.cpu_time.has_value()) {
     json["cpu_time"] = absl::ToDoubleSeconds(*info.cpu_time);

@@ -1,6 +1,8 @@
 // Runs that a reaper holds.
 #include <unistd.h>
 
+#include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -86,6 +88,11 @@ absl::StatusOr<std::unique_ptr<LiveRun::Impl>> LookAt(FoundReaper reaper) {
   LiveRunInfo info = internal::InfoOf(reaper.id, reaper.tree, *owner);
   info.containment = Containment::kSubreaper;
   info.uid = reaper.uid;
+  std::sort(members->begin(), members->end(),
+            [](const kernel::ProcessStat& a, const kernel::ProcessStat& b) {
+              return std::tie(a.start_time, a.pid) <
+                     std::tie(b.start_time, b.pid);
+            });
   absl::Duration cpu_time;
   for (const kernel::ProcessStat& process : *members) {
     info.pids.push_back(process.pid);
