@@ -126,6 +126,10 @@ absl::StatusOr<LiveRunInfo> LookAt(const Cgroup& leaf, const Cgroup& parent,
   if (pids.ok()) info.pids = *std::move(pids);
   info.cpu_time = CpuTimeOf(leaf);
   info.memory = MemoryOf(leaf);
+  // Nobody else is in the scope.
+  bool is_counted_above =
+      !info.memory.has_value() && info.containment == Containment::kScope;
+  if (is_counted_above) info.memory = MemoryOf(parent);
   bool is_alive = owner->state == OwnerState::kAlive;
   internal::FindLeader(is_alive ? owner->pid : 0, &info);
   return info;

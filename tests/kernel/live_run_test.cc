@@ -113,7 +113,7 @@ TEST_P(Held, EndsGentlyFirst) {
   ASSERT_TRUE(end.ok()) << end.status();
   EXPECT_TRUE(end->drained);
   EXPECT_FALSE(end->killed);
-  EXPECT_EQ(host.AwaitEnd().status.exit_code(), 3);
+  EXPECT_EQ(host.AwaitEnd().status.ToString(), "exit code 3");
 }
 
 TEST_P(Held, SigkillIsAtOnce) {
