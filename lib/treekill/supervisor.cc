@@ -314,12 +314,14 @@ bool Supervisor::Impl::TryFinish(TreeState& tree) {
     GiveUp(tree);
     return true;
   }
-  if (tree.phase == Phase::kWait && options_.adopt_orphans) {
+  ReapLeader(tree);
+  bool before_teardown =
+      tree.phase == Phase::kRunning || tree.phase == Phase::kWait;
+  if (before_teardown && options_.adopt_orphans) {
     absl::StatusOr<std::vector<pid_t>> orphans = FindOrphans(tree);
     tree.awaits_orphans = orphans.ok() && !orphans->empty();
     if (tree.awaits_orphans) return false;
   }
-  ReapLeader(tree);
   if (!tree.reaped || (options_.adopt_orphans && !OrphansAreGone(tree))) {
     if (tree.phase != Phase::kDrain) StartDrain(tree);
     return tree.phase == Phase::kEnded;
