@@ -72,9 +72,10 @@ install_test_packages() {
   # dbus dbus-user-session     the buses there, the system's and each user's
   # libpam-systemd             gives a login there a session
   # sudo                       becomes root there
+  # openssh-client             an ssh-agent, to be kept
   install_packages libgtest-dev libgmock-dev libsystemd0 \
     coreutils procps util-linux bash lsof python3 \
-    systemd dbus dbus-user-session libpam-systemd sudo
+    systemd dbus dbus-user-session libpam-systemd sudo openssh-client
 }
 
 # What the tests in emulated machines need in addition: tests/rig/vm.

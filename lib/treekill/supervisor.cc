@@ -202,7 +202,10 @@ void Supervisor::Impl::NoteLeaks(TreeState& tree) {
   tree.report.leaked_count = static_cast<int>(members->size());
   if (tree.options.describe_members || internal::IsInJournal(tree)) {
     tree.report.leaked = Describe(tree);
-    tree.report.leaked_count = static_cast<int>(tree.report.leaked.size());
+    // Those that have moved out are not in the list; and who ends at once, as
+    // in a fork bomb, is not described any more.
+    tree.report.leaked_count = std::max(
+        tree.report.leaked_count, static_cast<int>(tree.report.leaked.size()));
   }
   internal::JournalLeak(tree);
 }
