@@ -47,7 +47,15 @@ absl::StatusOr<std::vector<Member>> internal::FindMembers(
     std::sort(pids->begin(), pids->end());
     pids->erase(std::unique(pids->begin(), pids->end()), pids->end());
   }
-  return DescribeTree(*pids, BoundsOf(tree));
+  std::vector<Member> members = DescribeTree(*pids, BoundsOf(tree));
+  if (!tree.kept_leaf_name.empty()) {
+    auto set_apart = [&tree](const Member& member) {
+      return IsInLeaf(member.cgroup, tree.kept_leaf_name);
+    };
+    members.erase(std::remove_if(members.begin(), members.end(), set_apart),
+                  members.end());
+  }
+  return members;
 }
 
 // With adopt_orphans: everybody below this process who is neither a child from

@@ -127,6 +127,8 @@ class CgroupLeaf final : public Hold {
     return status;
   }
 
+  void Keep() override { removed_ = true; }
+
  private:
   // Without cgroup.kill. Frozen, none of them forks, and who is just being born
   // is born frozen: so the passes end, however fast they had been forking. That
@@ -220,6 +222,7 @@ class CgroupLeaf final : public Hold {
   std::unordered_set<pid_t> signalled_;
   // Kill() may be called by any thread.
   std::atomic<bool> refused_ = false;
+  // Or to be left where it is.
   bool removed_ = false;
 };
 
