@@ -15,6 +15,7 @@
 #include "treekill/guardian/finish.h"
 #include "treekill/json.h"
 #include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
 #include "treekill/snapshot.h"
 
@@ -43,10 +44,17 @@ absl::StatusOr<bool> IsGarbage(const kernel::Cgroup& parent,
                                const containment::LeafOwner& owner) {
   absl::StatusOr<kernel::Cgroup> leaf = parent.OpenChild(directory);
   if (!leaf.ok()) return leaf.status();
-  absl::StatusOr<containment::OwnerState> state =
-      containment::FindOwner(*leaf, owner);
-  if (!state.ok()) return state.status();
-  if (*state != containment::OwnerState::kGone) return false;
+  absl::StatusOr<containment::OwnerSight> sight =
+      containment::SeeOwner(*leaf, owner);
+  if (!sight.ok()) return sight.status();
+  if (sight->state != containment::OwnerState::kGone) return false;
+  if (sight->kept) {
+    // Nobody else removes it when they have ended.
+    absl::StatusOr<kernel::CgroupEvents> events =
+        kernel::ReadCgroupEvents(*leaf);
+    if (!events.ok()) return events.status();
+    if (events->populated) return false;
+  }
   absl::Status kill = leaf->OpenControl("cgroup.kill", O_WRONLY).status();
   // Before Linux 5.14 there is none.
   bool killable = kill.ok() || (absl::IsNotFound(kill) && leaf->IsWritable());
