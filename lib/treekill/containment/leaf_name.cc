@@ -203,16 +203,6 @@ absl::StatusOr<OwnerSight> SeeOwner(const kernel::Cgroup& leaf,
   return sight;
 }
 
-absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
-                                     const LeafOwner& named) {
-  absl::StatusOr<MarkedOwner> marked = OwnerOf(leaf, named);
-  if (!marked.ok()) return marked.status();
-  if (marked->kept) return OwnerState::kKept;
-  absl::StatusOr<OwnerSight> sight = SeeOwner(marked->owner);
-  if (!sight.ok()) return sight.status();
-  return sight->state;
-}
-
 absl::StatusOr<OwnerWatch> WatchOwner(const kernel::Cgroup& leaf,
                                       const LeafOwner& named) {
   absl::StatusOr<MarkedOwner> marked = OwnerOf(leaf, named);

@@ -64,12 +64,6 @@ enum class OwnerState {
   kKept,
 };
 
-// `named` is what the leaf's name says. An error when it could not be found
-// out: nobody's life is to depend on whether a descriptor was left to look
-// with. kNotFound when the leaf has gone.
-absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
-                                     const LeafOwner& named);
-
 // A leaf's owner as it is seen from here.
 struct OwnerSight {
   // SetKept(); then the owner is who would have to end it else.
@@ -80,7 +74,9 @@ struct OwnerSight {
   // own; with kUnknown 0.
   pid_t pid = 0;
 };
-// Errors as FindOwner().
+// `named` is what the leaf's name says. An error when it could not be found
+// out: nobody's life is to depend on whether a descriptor was left to look
+// with. kNotFound when the leaf has gone.
 absl::StatusOr<OwnerSight> SeeOwner(const kernel::Cgroup& leaf,
                                     const LeafOwner& named);
 // Without a leaf, that is without marks.
