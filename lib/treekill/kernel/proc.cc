@@ -5,10 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -25,6 +25,9 @@ std::string ProcPath(pid_t pid, const char* file) {
   if (pid == 0) return absl::StrCat("/proc/self/", file);
   return absl::StrCat("/proc/", pid, "/", file);
 }
+
+// include/linux/sched.h, for the flags in /proc/PID/stat.
+constexpr uint32_t kKernelThreadFlag = 0x00200000;
 
 bool MeansGone(const absl::Status& status) {
   int error = StatusErrno(status);
@@ -46,13 +49,16 @@ std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
       absl::StrSplit(absl::string_view(text).substr(close + 2), ' ');
   if (fields.size() < 20 || fields[0].size() != 1) return std::nullopt;
   stat.state = fields[0][0];
+  uint32_t flags = 0;
   bool parsed = absl::SimpleAtoi(text.substr(0, open), &stat.pid) &&
                 absl::SimpleAtoi(fields[1], &stat.parent) &&
                 absl::SimpleAtoi(fields[2], &stat.process_group) &&
                 absl::SimpleAtoi(fields[3], &stat.session) &&
+                absl::SimpleAtoi(fields[6], &flags) &&
                 absl::SimpleAtoi(fields[17], &stat.threads) &&
                 absl::SimpleAtoi(fields[19], &stat.start_time);
   if (!parsed) return std::nullopt;
+  stat.is_kernel_thread = (flags & kKernelThreadFlag) != 0;
   return stat;
 }
 
@@ -95,6 +101,26 @@ absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid) {
     }
   }
   return pids;
+}
+
+std::optional<ProcessIds> ReadProcessIds(pid_t pid) {
+  std::string path = ProcPath(pid, "status");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  if (!text.ok()) return std::nullopt;
+  ProcessIds ids;
+  bool has_process = false;
+  bool has_user = false;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    std::vector<absl::string_view> words =
+        absl::StrSplit(line, '\t', absl::SkipEmpty());
+    if (words.size() < 2) continue;
+    if (words[0] == "Tgid:") {
+      has_process = absl::SimpleAtoi(words[1], &ids.process);
+    }
+    if (words[0] == "Uid:") has_user = absl::SimpleAtoi(words[1], &ids.user);
+  }
+  if (!has_process || !has_user) return std::nullopt;
+  return ids;
 }
 
 pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }
@@ -152,7 +178,8 @@ absl::StatusOr<std::optional<ProcessStat>> FindVisible(pid_t pid) {
 }
 
 // One whose parent has ended since it was read has another parent by now.
-absl::Status ReadOrphansAgain(ProcessTable* table) {
+absl::Status ReadOrphansAgain(const std::unordered_set<pid_t>& ancestors,
+                              ProcessTable* table) {
   constexpr int kTries = 4;
   bool any_gone = true;
   for (int tries = 0; any_gone && tries < kTries; ++tries) {
@@ -160,7 +187,8 @@ absl::Status ReadOrphansAgain(ProcessTable* table) {
     for (auto entry = table->begin(); entry != table->end();) {
       ProcessStat& stat = entry->second;
       // 0: it has none in this PID namespace.
-      if (stat.parent == 0 || table->count(stat.parent) > 0) {
+      if (stat.parent == 0 || table->count(stat.parent) > 0 ||
+          ancestors.count(stat.parent) > 0) {
         ++entry;
         continue;
       }
@@ -180,18 +208,55 @@ absl::Status ReadOrphansAgain(ProcessTable* table) {
 
 }  // namespace
 
+absl::StatusOr<std::vector<ProcessStat>> ListAncestry() {
+  absl::Status ours = CheckProc();
+  if (!ours.ok()) return ours;
+  std::vector<ProcessStat> ancestry;
+  // 0: it is another PID namespace's, or nobody's.
+  for (pid_t pid = getpid(); pid != 0;) {
+    absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+    if (!found.ok()) return found.status();
+    if (found->has_value()) {
+      pid = (*found)->parent;
+      ancestry.push_back(*std::move(*found));
+    } else {
+      // It has ended since, and its child has another parent.
+      ancestry.clear();
+      pid = getpid();
+    }
+  }
+  return ancestry;
+}
+
+absl::StatusOr<std::vector<ProcessStat>> ListProcessGroup(pid_t group) {
+  absl::StatusOr<std::vector<pid_t>> pids = ListProcesses();
+  if (!pids.ok()) return pids.status();
+  std::vector<ProcessStat> members;
+  for (pid_t pid : *pids) {
+    if (ProcessGroupOf(pid) != group) continue;
+    absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(pid);
+    if (!found.ok()) return found.status();
+    if (found->has_value() && (*found)->process_group == group) {
+      members.push_back(*std::move(*found));
+    }
+  }
+  return members;
+}
+
 absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     const std::vector<pid_t>& ancestors) {
+  const std::unordered_set<pid_t> known(ancestors.begin(), ancestors.end());
   absl::StatusOr<std::vector<pid_t>> pids = ListProcesses();
   if (!pids.ok()) return pids.status();
   ProcessTable table;
   for (pid_t pid : *pids) {
+    if (known.count(pid) > 0) continue;
     absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(pid);
     if (!found.ok()) return found.status();
     if (found->has_value()) table.emplace(pid, *std::move(*found));
   }
-  absl::Status read = ReadOrphansAgain(&table);
-  if (!read.ok()) return read;
+  absl::Status again = ReadOrphansAgain(known, &table);
+  if (!again.ok()) return again;
   std::unordered_multimap<pid_t, const ProcessStat*> children;
   for (const auto& [pid, stat] : table) children.emplace(stat.parent, &stat);
   std::vector<ProcessStat> descendants;
@@ -201,17 +266,14 @@ absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     parents.pop_back();
     // Nobody's parent is the parent of all.
     if (parent <= 0) continue;
-    auto known = table.find(parent);
+    auto read = table.find(parent);
     auto [child, end] = children.equal_range(parent);
     for (; child != end; ++child) {
       const ProcessStat& stat = *child->second;
       // Older than its parent is who was read before that pid was reused.
-      if (known != table.end() && stat.start_time < known->second.start_time) {
+      if (read != table.end() && stat.start_time < read->second.start_time) {
         continue;
       }
-      bool is_ancestor = std::find(ancestors.begin(), ancestors.end(),
-                                   stat.pid) != ancestors.end();
-      if (is_ancestor) continue;
       parents.push_back(stat.pid);
       if (!stat.IsDead()) descendants.push_back(stat);
     }

@@ -28,6 +28,8 @@ struct ProcessStat {
   int threads = 0;
   // Clock ticks since boot; with the pid it names one process for ever.
   uint64_t start_time = 0;
+  // Of the kernel itself: it takes no signals.
+  bool is_kernel_thread = false;
 
   // `start_time` as a time since boot, rounded down to a clock tick: of the
   // clock of BootTimeNow().
@@ -57,6 +59,16 @@ constexpr uint64_t kInitialPidNamespace = 0xEFFFFFFC;
 // own; empty when it has gone. Everybody may read them.
 absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid);
 
+struct ProcessIds {
+  // The process that it is a thread of; itself when it is a process.
+  pid_t process = 0;
+  // The real user id.
+  uid_t user = 0;
+};
+
+// Of a process or thread; nullopt when it has gone, or hides from us.
+std::optional<ProcessIds> ReadProcessIds(pid_t pid);
+
 // getpgid(2); -1 when the process has gone.
 pid_t ProcessGroupOf(pid_t pid);
 
@@ -75,12 +87,19 @@ absl::Status CheckProc();
 // Every process visible in /proc, threads not counted, after CheckProc().
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
-// The live descendants of `ancestors`, themselves not counted: by one read of
-// each process's parent. A moment's picture, in which one that is just being
-// born may be missing. What an ancestor is to be the ancestor of for ever must
-// come back to it as an orphan: see subreaper.h.
+// This process, its parent, and so on.
+absl::StatusOr<std::vector<ProcessStat>> ListAncestry();
+
+// The live descendants of `ancestors`, themselves not counted nor looked at:
+// their numbers must be theirs meanwhile. Parents come before their children.
+// By one read of each process's parent: a moment's picture, in which one that
+// is just being born may be missing. What an ancestor is to be the ancestor of
+// for ever must come back to it as an orphan: see subreaper.h.
 absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     const std::vector<pid_t>& ancestors);
+
+// The members of a process group, zombies included. A moment's picture, too.
+absl::StatusOr<std::vector<ProcessStat>> ListProcessGroup(pid_t group);
 
 // Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"
 // line; nullopt without one. The path may end in " (deleted)".
