@@ -38,7 +38,7 @@ struct KillCommandLine {
   bool help = false;
   bool verbose = false;
   UnitChoice unit;
-  UnitEndOptions options;
+  EndOptions options;
 };
 
 absl::Status Apply(const OptionReader& reader, KillCommandLine* line) {

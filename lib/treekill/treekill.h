@@ -16,6 +16,7 @@
 #define TREEKILL_TREEKILL_H_
 
 #include "treekill/command.h"
+#include "treekill/end_options.h"
 #include "treekill/error.h"
 #include "treekill/exit_status.h"
 #include "treekill/gc.h"
@@ -23,6 +24,7 @@
 #include "treekill/host.h"
 #include "treekill/journal.h"
 #include "treekill/keeper.h"
+#include "treekill/processes.h"
 #include "treekill/report.h"
 #include "treekill/run.h"
 #include "treekill/supervisor.h"
