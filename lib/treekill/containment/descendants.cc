@@ -1,5 +1,6 @@
 #include "treekill/containment/descendants.h"
 
+#include <algorithm>
 #include <csignal>
 
 #include "treekill/containment/gathering.h"
@@ -22,15 +23,17 @@ absl::StatusOr<std::vector<pid_t>> Descendants::Pids() const {
 
 SignalRound Descendants::Signal(int signal, pid_t only_group,
                                 pid_t leader) const {
+  const Gathering* found = nullptr;
+  auto belongs = [&](const kernel::ProcessStat& process) {
+    return std::find(ancestors_.begin(), ancestors_.end(), process.parent) !=
+               ancestors_.end() ||
+           found->IsLive(process.parent);
+  };
   auto is_meant = [only_group](const kernel::ProcessStat& process) {
     return only_group == 0 || process.process_group == only_group;
   };
-  auto list = [&]() -> absl::StatusOr<std::vector<kernel::ProcessStat>> {
-    absl::StatusOr<std::vector<kernel::ProcessStat>> live = Live();
-    if (live.ok()) std::erase_if(*live, std::not_fn(is_meant));
-    return live;
-  };
-  Gathering gathering(list, is_meant);
+  Gathering gathering(belongs, is_meant);
+  found = &gathering;
   absl::Status looked;
   for (int pass = 0; pass < kMaxPasses; ++pass) {
     absl::StatusOr<bool> any_new = gathering.Look(SIGSTOP);

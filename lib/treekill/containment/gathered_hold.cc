@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
@@ -18,8 +18,12 @@ namespace {
 // A tree may have members that we cannot stop, and who fork for ever.
 constexpr absl::Duration kLongestStop = absl::Seconds(5);
 
-// The second one for an orphan whose parent was born and has died while the
-// first one was going on.
+// After that they cannot be stopped: because their tracer does not let them, or
+// because they sleep in the kernel, as in vfork(2).
+constexpr absl::Duration kLongestWayToStop = absl::Seconds(1);
+constexpr absl::Duration kStopPause = absl::Microseconds(200);
+
+// The second one in case that numbers have begun anew during the first one.
 constexpr int kQuietLooks = 2;
 
 // What is started meanwhile, and loses its parent before we look, is lost.
@@ -32,35 +36,19 @@ constexpr absl::Duration kRefusedMoment = absl::Milliseconds(200);
 class ProcessTreeHold final : public GatheredHold {
  public:
   explicit ProcessTreeHold(FoundProcess root)
-      : GatheredHold([this] { return List(); },
-                     [this](const kernel::ProcessStat& process) {
-                       return IsChild(process);
-                     }) {
+      : GatheredHold([this](const kernel::ProcessStat& process) {
+          return gathering().IsLive(process.parent);
+        }) {
     gathering().Add(std::move(root));
-  }
-
- private:
-  absl::StatusOr<std::vector<kernel::ProcessStat>> List() const {
-    std::vector<pid_t> ancestors;
-    for (const auto& [pid, process] : found()) ancestors.push_back(pid);
-    if (ancestors.empty()) return std::vector<kernel::ProcessStat>();
-    return kernel::ListDescendants(ancestors);
-  }
-
-  // Its parent's number was its parent's own when it was read.
-  bool IsChild(const kernel::ProcessStat& process) const {
-    auto parent = found().find(process.parent);
-    return parent != found().end() && !parent->second.HasEnded();
   }
 };
 
 class GroupHold final : public GatheredHold {
  public:
   explicit GroupHold(pid_t group)
-      : GatheredHold([this] { return List(); },
-                     [this](const kernel::ProcessStat& process) {
-                       return IsMember(process);
-                     }),
+      : GatheredHold([this](const kernel::ProcessStat& process) {
+          return IsMember(process);
+        }),
         group_(group) {}
 
   absl::Status Open() {
@@ -76,28 +64,21 @@ class GroupHold final : public GatheredHold {
   absl::Status Remove() override {
     absl::Status removed = GatheredHold::Remove();
     if (!removed.ok() || !found().empty()) return removed;
-    absl::StatusOr<std::vector<kernel::ProcessStat>> others = List();
+    absl::StatusOr<std::vector<kernel::ProcessStat>> others =
+        kernel::ListProcessGroup(group_);
     if (!others.ok()) return others.status();
-    if (others->empty()) return absl::OkStatus();
+    auto other = std::find_if(
+        others->begin(), others->end(),
+        [](const kernel::ProcessStat& process) { return !process.IsDead(); });
+    if (other == others->end()) return absl::OkStatus();
     return absl::UnavailableError(absl::StrCat(
-        "process ", others->front().pid, " (", others->front().comm,
-        ") is in a process group ", group_,
+        "process ", other->pid, " (", other->comm, ") is in a process group ",
+        group_,
         " that may be another one of that number, and was left alone; look, "
         "and try again"));
   }
 
  private:
-  absl::StatusOr<std::vector<kernel::ProcessStat>> List() const {
-    absl::StatusOr<std::vector<kernel::ProcessStat>> members =
-        kernel::ListProcessGroup(group_);
-    if (members.ok()) {
-      std::erase_if(*members, [](const kernel::ProcessStat& process) {
-        return process.IsDead();
-      });
-    }
-    return members;
-  }
-
   // The number is no other group's while this one has a member.
   bool IsMember(const kernel::ProcessStat& process) const {
     if (process.process_group != group_) return false;
@@ -146,8 +127,13 @@ absl::Status GatheredHold::Remove() {
 }
 
 absl::StatusOr<std::vector<pid_t>> GatheredHold::Members() {
-  absl::StatusOr<bool> looked = gathering_.Look(/*signal=*/0);
-  if (!looked.ok()) return looked.status();
+  // A child may have a smaller number than its parent.
+  constexpr int kLooks = 10;
+  for (int i = 0; i < kLooks; ++i) {
+    absl::StatusOr<bool> any_new = gathering_.Look(/*signal=*/0);
+    if (!any_new.ok()) return any_new.status();
+    if (!*any_new) break;
+  }
   std::vector<pid_t> pids;
   for (const auto& [pid, process] : gathering_.Live()) pids.push_back(pid);
   return pids;
@@ -157,8 +143,7 @@ bool GatheredHold::Contains(pid_t pid) const { return found().count(pid) > 0; }
 
 SignalRound GatheredHold::Signal(int signal, pid_t /*only_group*/) {
   kernel::ScopedBlockAllSignals block;
-  absl::Status stopped =
-      LookAgainAndAgain(SIGSTOP, kernel::MonotonicNow() + kLongestStop);
+  absl::Status stopped = StopAll(kernel::MonotonicNow() + kLongestStop);
   SignalRound round = gathering_.Signal(signal, /*leader=*/0);
   round.error.Update(stopped);
   return round;
@@ -167,9 +152,13 @@ SignalRound GatheredHold::Signal(int signal, pid_t /*only_group*/) {
 absl::Status GatheredHold::Kill() {
   kernel::ScopedBlockAllSignals block;
   absl::Duration until = kernel::MonotonicNow() + kLongestStop;
-  absl::Status status = LookAgainAndAgain(SIGSTOP, until);
+  absl::Status status = StopAll(until);
   status.Update(gathering_.Signal(SIGKILL, /*leader=*/0).error);
-  status.Update(LookAgainAndAgain(SIGKILL, until));
+  absl::StatusOr<bool> any_new = false;
+  do {
+    any_new = gathering_.Look(SIGKILL);
+    status.Update(any_new.status());
+  } while (any_new.ok() && *any_new && kernel::MonotonicNow() < until);
   killed_ = true;
   return status;
 }
@@ -188,15 +177,22 @@ std::vector<pid_t> GatheredHold::Refused() {
   return pids;
 }
 
-absl::Status GatheredHold::LookAgainAndAgain(int signal, absl::Duration until) {
+absl::Status GatheredHold::StopAll(absl::Duration until) {
+  absl::Duration last_new = kernel::MonotonicNow();
+  bool settled = false;
   int quiet = 0;
-  do {
-    // One who was not stopped yet may have continued another who was.
-    gathering_.Send(signal);
-    absl::StatusOr<bool> any_new = gathering_.Look(signal);
+  while (quiet < kQuietLooks && kernel::MonotonicNow() < until) {
+    // One who had not stopped yet may have continued another who had.
+    gathering_.Send(SIGSTOP);
+    absl::StatusOr<bool> any_new = gathering_.Look(SIGSTOP);
     if (!any_new.ok()) return any_new.status();
-    quiet = *any_new ? 0 : quiet + 1;
-  } while (quiet < kQuietLooks && kernel::MonotonicNow() < until);
+    quiet = settled && !*any_new ? quiet + 1 : 0;
+    absl::Duration now = kernel::MonotonicNow();
+    if (*any_new) last_new = now;
+    settled = !*any_new && (gathering_.HaveAllStopped() ||
+                            now - last_new > kLongestWayToStop);
+    if (!*any_new && !settled) absl::SleepFor(kStopPause);
+  }
   return absl::OkStatus();
 }
 

@@ -47,14 +47,16 @@ class GatheredHold : public Hold {
   std::vector<pid_t> Refused();
 
  protected:
-  GatheredHold(Gathering::Lister list, Gathering::Judge belongs)
-      : gathering_(std::move(list), std::move(belongs)) {}
+  explicit GatheredHold(Gathering::Judge belongs)
+      : gathering_(std::move(belongs),
+                   [](const kernel::ProcessStat&) { return true; }) {}
 
+  const Gathering& gathering() const { return gathering_; }
   Gathering& gathering() { return gathering_; }
 
  private:
-  // Until nobody new is found, or that moment.
-  absl::Status LookAgainAndAgain(int signal, absl::Duration until);
+  // Until all have stopped and nobody new is found, or that moment.
+  absl::Status StopAll(absl::Duration until);
   void LookIfDue();
 
   Gathering gathering_;

@@ -1,5 +1,6 @@
 #include "treekill/containment/gathering.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <optional>
@@ -44,8 +45,8 @@ absl::Status FoundProcess::Send(int signal) const {
                              absl::StrCat("cannot signal process ", stat.pid));
 }
 
-Gathering::Gathering(Lister list, Judge belongs)
-    : list_(std::move(list)), belongs_(std::move(belongs)) {}
+Gathering::Gathering(Judge belongs, Judge is_meant)
+    : belongs_(std::move(belongs)), is_meant_(std::move(is_meant)) {}
 
 void Gathering::Add(FoundProcess process) {
   found_.insert_or_assign(process.stat.pid, std::move(process));
@@ -53,40 +54,50 @@ void Gathering::Add(FoundProcess process) {
 
 absl::StatusOr<bool> Gathering::Look(int signal) {
   Live();
-  absl::StatusOr<std::vector<kernel::ProcessStat>> listed = list_();
-  if (!listed.ok()) return listed.status();
   bool any_new = false;
-  for (const kernel::ProcessStat& process : *listed) {
-    if (found_.count(process.pid) > 0) continue;
-    any_new = true;
-    Take(process, signal);
-  }
+  absl::Status failure;
+  absl::Status visited = kernel::VisitProcesses([&](pid_t pid) {
+    absl::StatusOr<bool> is_new = TakeIfNew(pid, signal);
+    failure.Update(is_new.status());
+    any_new |= is_new.ok() && *is_new;
+  });
+  failure.Update(visited);
+  if (!failure.ok()) return failure;
   return any_new;
 }
 
-void Gathering::Take(const kernel::ProcessStat& listed, int signal) {
-  absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(listed.pid);
-  if (absl::IsNotFound(pidfd.status())) return;
+absl::StatusOr<bool> Gathering::TakeIfNew(pid_t pid, int signal) {
+  if (found_.count(pid) > 0) return false;
+  absl::StatusOr<std::optional<kernel::ProcessStat>> seen =
+      kernel::FindProcess(pid);
+  // Who hides from us (hidepid=1, proc(5)) is not ours to signal anyway.
+  if (absl::IsPermissionDenied(seen.status())) return false;
+  if (!seen.ok()) return seen.status();
+  if (!seen->has_value()) return true;
+  if ((*seen)->IsDead() || !belongs_(**seen)) return false;
+  absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
+  if (absl::IsNotFound(pidfd.status())) return true;
   if (!pidfd.ok()) {
     may_keep_ = false;
     reserve_.clear();
-    pidfd = kernel::OpenPidfd(listed.pid);
+    pidfd = kernel::OpenPidfd(pid);
   }
-  std::optional<kernel::ProcessStat> now = kernel::ReadProcessStat(listed.pid);
-  if (!now.has_value() || now->start_time != listed.start_time ||
-      now->IsDead() || !belongs_(*now)) {
-    return;
-  }
+  std::optional<kernel::ProcessStat> now = kernel::ReadProcessStat(pid);
+  if (!now.has_value() || now->IsDead() || !belongs_(*now)) return true;
   FoundProcess process{*std::move(now), {}};
+  process.is_meant = is_meant_(process.stat);
   if (pidfd.ok()) {
     // Else what was read may be of the next one that has its number.
-    if (kernel::HasEnded(pidfd->get())) return;
+    if (kernel::HasEnded(pidfd->get())) return true;
     process.pidfd = *std::move(pidfd);
   }
-  // What is wrong with it will be said by Signal().
-  if (signal != 0) (void)process.Send(signal);
+  // What else is wrong with it will be said by Signal().
+  if (signal != 0 && process.is_meant) {
+    process.refused = kernel::StatusErrno(process.Send(signal)) == EPERM;
+  }
   process.pidfd = Keep(std::move(process.pidfd));
   Add(std::move(process));
+  return true;
 }
 
 kernel::UniqueFd Gathering::Keep(kernel::UniqueFd pidfd) {
@@ -102,12 +113,21 @@ kernel::UniqueFd Gathering::Keep(kernel::UniqueFd pidfd) {
 }
 
 void Gathering::Send(int signal) const {
-  for (const auto& [pid, process] : found_) (void)process.Send(signal);
+  for (const auto& [pid, process] : found_) {
+    if (process.is_meant) (void)process.Send(signal);
+  }
+}
+
+bool Gathering::HaveAllStopped() const {
+  return std::all_of(found_.begin(), found_.end(), [](const auto& one) {
+    return one.second.refused || kernel::HasStopped(one.first);
+  });
 }
 
 SignalRound Gathering::Signal(int signal, pid_t leader) {
   SignalRound round;
   for (auto& [pid, process] : found_) {
+    if (!process.is_meant) continue;
     absl::Status sent = process.Send(signal);
     if (absl::IsNotFound(sent)) continue;
     if (signal != SIGKILL) (void)process.Send(SIGCONT);
@@ -122,6 +142,11 @@ SignalRound Gathering::Signal(int signal, pid_t leader) {
     }
   }
   return round;
+}
+
+bool Gathering::IsLive(pid_t pid) const {
+  auto process = found_.find(pid);
+  return process != found_.end() && !process->second.HasEnded();
 }
 
 const std::map<pid_t, FoundProcess>& Gathering::Live() {

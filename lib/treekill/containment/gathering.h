@@ -24,6 +24,7 @@ struct FoundProcess {
   // Not valid when no descriptor was left: then its start time has to tell it
   // from another of its number.
   kernel::UniqueFd pidfd;
+  bool is_meant = true;
   // The kernel did not let us signal it (EPERM).
   bool refused = false;
 
@@ -35,26 +36,28 @@ struct FoundProcess {
 // Used by one thread at a time.
 class Gathering final {
  public:
-  // Says who belongs at a moment. Those found before may be left out.
-  using Lister =
-      std::function<absl::StatusOr<std::vector<kernel::ProcessStat>>()>;
-  // Does a process belong, as it was read while it was held by its pidfd?
+  // Asked about a process as it was read.
   using Judge = std::function<bool(const kernel::ProcessStat&)>;
 
-  Gathering(Lister list, Judge belongs);
+  // `belongs`: is it one of them? Asked again while it is held by its pidfd.
+  // `is_meant`: is it to be signalled, if it is?
+  Gathering(Judge belongs, Judge is_meant);
 
   // Takes one that is known to belong.
   void Add(FoundProcess process);
 
-  // Looks once for those who are new, and sends them `signal`; 0: none. Says
-  // whether there was anybody new. One that has been sent SIGSTOP completes no
-  // fork any more (copy_process() in the kernel looks for signals under the
-  // lock by which children become visible), so that looks which stop come to an
-  // end.
+  // Looks through /proc once for those who are new, and sends each of them
+  // `signal` at once; 0: none. Returns whether somebody was new, or has ended
+  // before it could be told.
   absl::StatusOr<bool> Look(int signal);
 
   // To all that were found, once more.
   void Send(int signal) const;
+
+  // Has every one of them stopped whom we may stop? Then none of them completes
+  // another fork; until then SIGSTOP lets one that is under way come to its end
+  // (copy_process() in the kernel gives up for SIGKILL only).
+  bool HaveAllStopped() const;
 
   // Sends `signal` to all that were found, and SIGCONT, so that those who are
   // stopped see it; to every one of them, whatever became of the other signal.
@@ -62,15 +65,18 @@ class Gathering final {
 
   // Those that were found, by pid.
   const std::map<pid_t, FoundProcess>& found() const { return found_; }
+  // Has one been found under this number, which is its own still?
+  bool IsLive(pid_t pid) const;
   // The same without those that have ended.
   const std::map<pid_t, FoundProcess>& Live();
 
  private:
-  void Take(const kernel::ProcessStat& listed, int signal);
+  // Says whether it was new, or has ended before that could be told.
+  absl::StatusOr<bool> TakeIfNew(pid_t pid, int signal);
   kernel::UniqueFd Keep(kernel::UniqueFd pidfd);
 
-  const Lister list_;
   const Judge belongs_;
+  const Judge is_meant_;
   std::map<pid_t, FoundProcess> found_;
   // For looking when all others are used up.
   std::vector<kernel::UniqueFd> reserve_;

@@ -5,10 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -149,19 +148,71 @@ absl::Status CheckProc() {
       "proc proc /proc");
 }
 
-absl::StatusOr<std::vector<pid_t>> ListProcesses() {
+namespace {
+
+// The entries of a directory that are numbers.
+absl::Status VisitNumbers(const std::string& path,
+                          const std::function<void(pid_t)>& visit) {
+  absl::StatusOr<UniqueFd> directory =
+      OpenFile(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, path);
+  if (!directory.ok()) return directory.status();
+  // Small: what is in it grows old.
+  alignas(dirent64) char buffer[1024];
+  while (true) {
+    ssize_t size = getdents64(directory->get(), buffer, sizeof(buffer));
+    if (size < 0) {
+      return ErrnoStatus(errno, "getdents64",
+                         absl::StrCat("cannot list ", path));
+    }
+    if (size == 0) return absl::OkStatus();
+    for (ssize_t next = 0; next < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + next);
+      next += entry->d_reclen;
+      pid_t number = 0;
+      if (absl::SimpleAtoi(entry->d_name, &number)) visit(number);
+    }
+  }
+}
+
+}  // namespace
+
+absl::Status VisitProcesses(const std::function<void(pid_t)>& visit) {
   absl::Status ours = CheckProc();
   if (!ours.ok()) return ours;
-  std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
-  if (directory == nullptr) {
-    return ErrnoStatus(errno, "open", "cannot open /proc");
-  }
+  return VisitNumbers("/proc", visit);
+}
+
+absl::StatusOr<std::vector<pid_t>> ListProcesses() {
   std::vector<pid_t> pids;
-  while (dirent* entry = readdir(directory.get())) {
-    pid_t pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);
-  }
+  absl::Status visited =
+      VisitProcesses([&pids](pid_t pid) { pids.push_back(pid); });
+  if (!visited.ok()) return visited;
   return pids;
+}
+
+namespace {
+
+bool IsStoppedState(char state) {
+  return state == 'T' || state == 't' || state == 'Z' || state == 'X';
+}
+
+}  // namespace
+
+bool HasStopped(pid_t pid) {
+  std::optional<ProcessStat> leader = ReadProcessStat(pid);
+  if (!leader.has_value()) return true;
+  if (!IsStoppedState(leader->state)) return false;
+  if (leader->threads <= 1) return true;
+  bool stopped = true;
+  std::string tasks = ProcPath(pid, "task");
+  (void)VisitNumbers(tasks, [&](pid_t thread) {
+    std::string path = absl::StrCat(tasks, "/", thread, "/stat");
+    absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+    std::optional<ProcessStat> stat;
+    if (text.ok()) stat = ParseProcessStat(*text);
+    stopped &= !stat.has_value() || IsStoppedState(stat->state);
+  });
+  return stopped;
 }
 
 namespace {
@@ -178,8 +229,7 @@ absl::StatusOr<std::optional<ProcessStat>> FindVisible(pid_t pid) {
 }
 
 // One whose parent has ended since it was read has another parent by now.
-absl::Status ReadOrphansAgain(const std::unordered_set<pid_t>& ancestors,
-                              ProcessTable* table) {
+absl::Status ReadOrphansAgain(ProcessTable* table) {
   constexpr int kTries = 4;
   bool any_gone = true;
   for (int tries = 0; any_gone && tries < kTries; ++tries) {
@@ -187,8 +237,7 @@ absl::Status ReadOrphansAgain(const std::unordered_set<pid_t>& ancestors,
     for (auto entry = table->begin(); entry != table->end();) {
       ProcessStat& stat = entry->second;
       // 0: it has none in this PID namespace.
-      if (stat.parent == 0 || table->count(stat.parent) > 0 ||
-          ancestors.count(stat.parent) > 0) {
+      if (stat.parent == 0 || table->count(stat.parent) > 0) {
         ++entry;
         continue;
       }
@@ -245,18 +294,16 @@ absl::StatusOr<std::vector<ProcessStat>> ListProcessGroup(pid_t group) {
 
 absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     const std::vector<pid_t>& ancestors) {
-  const std::unordered_set<pid_t> known(ancestors.begin(), ancestors.end());
   absl::StatusOr<std::vector<pid_t>> pids = ListProcesses();
   if (!pids.ok()) return pids.status();
   ProcessTable table;
   for (pid_t pid : *pids) {
-    if (known.count(pid) > 0) continue;
     absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(pid);
     if (!found.ok()) return found.status();
     if (found->has_value()) table.emplace(pid, *std::move(*found));
   }
-  absl::Status again = ReadOrphansAgain(known, &table);
-  if (!again.ok()) return again;
+  absl::Status read = ReadOrphansAgain(&table);
+  if (!read.ok()) return read;
   std::unordered_multimap<pid_t, const ProcessStat*> children;
   for (const auto& [pid, stat] : table) children.emplace(stat.parent, &stat);
   std::vector<ProcessStat> descendants;
@@ -266,14 +313,17 @@ absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     parents.pop_back();
     // Nobody's parent is the parent of all.
     if (parent <= 0) continue;
-    auto read = table.find(parent);
+    auto known = table.find(parent);
     auto [child, end] = children.equal_range(parent);
     for (; child != end; ++child) {
       const ProcessStat& stat = *child->second;
       // Older than its parent is who was read before that pid was reused.
-      if (read != table.end() && stat.start_time < read->second.start_time) {
+      if (known != table.end() && stat.start_time < known->second.start_time) {
         continue;
       }
+      bool is_ancestor = std::find(ancestors.begin(), ancestors.end(),
+                                   stat.pid) != ancestors.end();
+      if (is_ancestor) continue;
       parents.push_back(stat.pid);
       if (!stat.IsDead()) descendants.push_back(stat);
     }

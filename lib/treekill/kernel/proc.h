@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -76,6 +77,10 @@ pid_t ProcessGroupOf(pid_t pid);
 // thread, a zombie).
 std::vector<std::string> ReadCommandLine(pid_t pid);
 
+// Is every thread of the process stopped, by a signal or a tracer, or gone? One
+// that was sent SIGSTOP may complete a fork before it stops.
+bool HasStopped(pid_t pid);
+
 // The kernel function that the process sleeps in, or "" when it is not to be
 // had (not ours, running, gone).
 std::string ReadWaitChannel(pid_t pid);
@@ -87,14 +92,18 @@ absl::Status CheckProc();
 // Every process visible in /proc, threads not counted, after CheckProc().
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
+// Calls `visit` for each of them in the order of their numbers, soon after it
+// was seen there. So a process that forks and ends meanwhile is met or its
+// child is, but where numbers begin anew.
+absl::Status VisitProcesses(const std::function<void(pid_t)>& visit);
+
 // This process, its parent, and so on.
 absl::StatusOr<std::vector<ProcessStat>> ListAncestry();
 
-// The live descendants of `ancestors`, themselves not counted nor looked at:
-// their numbers must be theirs meanwhile. Parents come before their children.
-// By one read of each process's parent: a moment's picture, in which one that
-// is just being born may be missing. What an ancestor is to be the ancestor of
-// for ever must come back to it as an orphan: see subreaper.h.
+// The live descendants of `ancestors`, themselves not counted: by one read of
+// each process's parent. A moment's picture, in which one that is just being
+// born may be missing. What an ancestor is to be the ancestor of for ever must
+// come back to it as an orphan: see subreaper.h.
 absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     const std::vector<pid_t>& ancestors);
 
