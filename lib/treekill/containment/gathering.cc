@@ -5,6 +5,7 @@
 #include <csignal>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "treekill/kernel/error.h"
@@ -15,7 +16,7 @@ namespace treekill::containment {
 namespace {
 
 // A look has /proc, a file in it and a pidfd open.
-constexpr size_t kReserve = 4;
+constexpr size_t kSpare = 4;
 
 bool IsStill(const kernel::ProcessStat& process) {
   std::optional<kernel::ProcessStat> now = kernel::ReadProcessStat(process.pid);
@@ -23,10 +24,23 @@ bool IsStill(const kernel::ProcessStat& process) {
          !now->IsDead();
 }
 
+// The same, as long as there are descriptors to look for others with.
+kernel::UniqueFd KeepIfThereAreMore(kernel::UniqueFd pidfd) {
+  std::vector<kernel::UniqueFd> spare;
+  while (spare.size() < kSpare) {
+    absl::StatusOr<kernel::UniqueFd> copy = kernel::Duplicate(pidfd.get());
+    if (!copy.ok()) return {};
+    spare.push_back(*std::move(copy));
+  }
+  return pidfd;
+}
+
 }  // namespace
 
 bool FoundProcess::HasEnded() const {
-  return pidfd.valid() ? kernel::HasEnded(pidfd.get()) : !IsStill(stat);
+  if (pidfd.valid()) return kernel::HasEnded(pidfd.get());
+  // What could not be found out is no end.
+  return kernel::FindProcess(stat.pid).ok() && !IsStill(stat);
 }
 
 absl::Status FoundProcess::Send(int signal) const {
@@ -77,11 +91,6 @@ absl::StatusOr<bool> Gathering::TakeIfNew(pid_t pid, int signal) {
   if ((*seen)->IsDead() || !belongs_(**seen)) return false;
   absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
   if (absl::IsNotFound(pidfd.status())) return true;
-  if (!pidfd.ok()) {
-    may_keep_ = false;
-    reserve_.clear();
-    pidfd = kernel::OpenPidfd(pid);
-  }
   std::optional<kernel::ProcessStat> now = kernel::ReadProcessStat(pid);
   if (!now.has_value() || now->IsDead() || !belongs_(*now)) return true;
   FoundProcess process{*std::move(now), {}};
@@ -95,21 +104,9 @@ absl::StatusOr<bool> Gathering::TakeIfNew(pid_t pid, int signal) {
   if (signal != 0 && process.is_meant) {
     process.refused = kernel::StatusErrno(process.Send(signal)) == EPERM;
   }
-  process.pidfd = Keep(std::move(process.pidfd));
+  process.pidfd = KeepIfThereAreMore(std::move(process.pidfd));
   Add(std::move(process));
   return true;
-}
-
-kernel::UniqueFd Gathering::Keep(kernel::UniqueFd pidfd) {
-  if (!pidfd.valid() || !may_keep_) return {};
-  while (may_keep_ && reserve_.size() < kReserve) {
-    absl::StatusOr<kernel::UniqueFd> copy = kernel::Duplicate(pidfd.get());
-    may_keep_ = copy.ok();
-    if (copy.ok()) reserve_.push_back(*std::move(copy));
-  }
-  if (may_keep_) return pidfd;
-  reserve_.clear();
-  return {};
 }
 
 void Gathering::Send(int signal) const {

@@ -8,7 +8,6 @@
 
 #include <functional>
 #include <map>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -73,14 +72,10 @@ class Gathering final {
  private:
   // Says whether it was new, or has ended before that could be told.
   absl::StatusOr<bool> TakeIfNew(pid_t pid, int signal);
-  kernel::UniqueFd Keep(kernel::UniqueFd pidfd);
 
   const Judge belongs_;
   const Judge is_meant_;
   std::map<pid_t, FoundProcess> found_;
-  // For looking when all others are used up.
-  std::vector<kernel::UniqueFd> reserve_;
-  bool may_keep_ = true;
 };
 
 }  // namespace treekill::containment
