@@ -19,7 +19,7 @@ class KillStormTest : public CliTest {
       SCOPED_TRACE(round);
       std::unique_ptr<Program> bomb =
           Start({EscapeePath(), "fork-bomb", "--cookie=" + cookie(),
-                 "--ready=" + File("ready"), "--then=stay", "--count=50"});
+                 "--ready=" + File("ready"), "--then=stay"});
       ASSERT_TRUE(Eventually([&] { return !Read("ready").empty(); }));
       Arguments argv = {TreekillPath(), "kill",
                         absl::StrCat("--pid=", bomb->pid())};

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "tests/kernel/fixture.h"
+#include "treekill/kernel/syscalls.h"
 #include "treekill/processes.h"
 
 namespace treekill {
@@ -30,9 +31,6 @@ struct Page {
   std::atomic<int> reused{0};
   std::atomic<int> ended{0};
   std::atomic<int> wrong{0};
-  std::atomic<int> innocents{0};
-  std::atomic<int> children{0};
-  std::atomic<bool> over{false};
 };
 
 Page* NewPage() {
@@ -163,67 +161,69 @@ TEST_F(PidReuseTest, OfTheTarget) {
   EXPECT_GT(page_->reused, kRounds / 100);
 }
 
-// A number goes to and fro between children of the target, which it reaps, and
-// innocent processes of somebody else's.
-[[noreturn]] void HaveChildren(Page* page) {
-  while (true) {
+// What the fault hook does before a system call of End()'s.
+struct Swap {
+  int in_calls = 0;
+  pid_t innocent = -1;
+};
+Swap swap;
+
+// Gives the number of the target's child to an innocent process.
+int SwapWhenDue(const char*, const char*) {
+  if (--swap.in_calls != 0) return 0;
+  kill(kNumber, SIGKILL);
+  Await([] {
+    // Ours to reap when its parent is dead.
+    waitpid(kNumber, nullptr, WNOHANG);
+    return (swap.innocent = ForkAs(kNumber)) >= 0;
+  });
+  if (swap.innocent == 0) Live();
+  return 0;
+}
+
+// Its kernel reaps its child, be it stopped itself.
+pid_t ForkTargetWithChild() {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0) return -1;
+  pid_t target = fork();
+  if (target == 0) {
+    signal(SIGCHLD, SIG_IGN);
     pid_t child = ForkAs(kNumber);
-    if (child == 0) {
-      Spin(30);
-      _exit(0);
-    }
-    if (child > 0) {
-      ++page->children;
-      waitpid(child, nullptr, 0);
-    }
+    if (child == 0) Live();
+    [[maybe_unused]] ssize_t written = write(fds[1], "x", 1);
+    Live();
   }
+  char byte = 0;
+  bool ready = read(fds[0], &byte, 1) == 1;
+  close(fds[0]);
+  close(fds[1]);
+  return ready ? target : -1;
 }
 
-[[noreturn]] void HaveInnocents(Page* page) {
-  while (!page->over) {
-    pid_t innocent = ForkAs(kNumber);
-    if (innocent == 0) {
-      Spin(60);
-      _exit(0);
-    }
-    if (innocent < 0) continue;
-    ++page->innocents;
-    int status = 0;
-    waitpid(innocent, &status, WUNTRACED);
-    if (WIFEXITED(status)) continue;
-    ++page->wrong;
-    kill(innocent, SIGKILL);
-    if (WIFSTOPPED(status)) waitpid(innocent, nullptr, 0);
-  }
-  _exit(0);
-}
-
-TEST_F(PidReuseTest, OfItsChildren) {
-  constexpr int kRounds = 200;
+// Not by chance, but before each single system call in turn.
+TEST_F(PidReuseTest, OfAChildBeforeEachSystemCall) {
   RunInNamespace([&]() -> std::string {
-    pid_t crowd = fork();
-    if (crowd == 0) HaveInnocents(page_);
-    std::string failure;
-    for (int round = 0; round < kRounds && failure.empty(); ++round) {
-      int before = page_->children;
-      pid_t target = fork();
-      if (target == 0) HaveChildren(page_);
-      Await([&] { return page_->children > before; });
+    bool due = true;
+    int call = 0;
+    for (call = 1; due && page_->wrong == 0; ++call) {
+      pid_t target = ForkTargetWithChild();
       absl::StatusOr<Processes> tree = Processes::OfTree(target);
       if (!tree.ok()) return std::string(tree.status().message());
+      swap = {.in_calls = call};
+      kernel::SetFaultHookForTesting(SwapWhenDue);
       ProcessesEnd end = std::move(*tree).End({.signal = SIGKILL});
-      if (!end.drained) failure = "not drained";
+      kernel::SetFaultHookForTesting(nullptr);
+      if (!end.drained) return absl::StrCat("not drained: ", call);
       waitpid(target, nullptr, 0);
-      // As the init of the namespace.
-      while (waitpid(-1, nullptr, WNOHANG) > 0) {
+      due = swap.innocent > 0;
+      if (due && waitpid(kNumber, nullptr, WNOHANG | WUNTRACED) != 0) {
+        ++page_->wrong;
       }
+      kill(kNumber, SIGKILL);
+      waitpid(kNumber, nullptr, 0);
     }
-    page_->over = true;
-    waitpid(crowd, nullptr, 0);
-    return failure;
+    return call > 30 ? "" : absl::StrCat("only ", call, " calls");
   });
-  if (IsSkipped()) return;
-  EXPECT_GT(page_->innocents, kRounds / 10);
 }
 
 }  // namespace
