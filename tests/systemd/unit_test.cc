@@ -367,10 +367,10 @@ TEST_F(Kill, WhatCannotBeIsSaidInOneLine) {
       {{"--unit=a*"}, "pattern"},
       {{"--unit="}, "nothing is named"},
       {{"--unit=basic.target"}, "has no processes of its own"},
-      {{"--unit=x", "y"}, "takes no arguments, and got 'y'"},
+      {{"--unit=x", "y"}, "only one of --pid, --pgid, --cgroup, --unit"},
       {{"--unit=x", "--signal=no"}, "invalid --signal 'no'"},
       {{"--unit=x", "-k", "no"}, "invalid --kill-after 'no'"},
-      {{}, "usage: treekill kill --unit=NAME"},
+      {{}, "usage: treekill kill NAME"},
   };
   for (const auto& [arguments, why] : kBad) {
     Outcome outcome = As(Who::kRoot, "kill", arguments);
