@@ -37,6 +37,12 @@ char StateOf(pid_t pid) {
   return stat.has_value() ? stat->state : '-';
 }
 
+// Through with fork and exec, in which a signal may be lost.
+bool IsAtRest(pid_t pid) {
+  return StateOf(pid) == 'T' || SleepsIn(pid, "do_wait") ||
+         SleepsIn(pid, "nanosleep") || SleepsIn(pid, "sigsuspend");
+}
+
 class KillTest : public CliTest {
  protected:
   Outcome Kill(Arguments arguments) {
@@ -57,7 +63,9 @@ class KillTest : public CliTest {
     std::unique_ptr<Program> program =
         Start({"/bin/sh", "-c", absl::StrCat("cd ", folder, "; ", script)});
     EXPECT_TRUE(Eventually([&] {
-      return !Read("ready").empty() && FindByCookie(cookie()).size() == count;
+      std::vector<pid_t> pids = FindByCookie(cookie());
+      return !Read("ready").empty() && pids.size() == count &&
+             std::all_of(pids.begin(), pids.end(), IsAtRest);
     })) << FindByCookie(cookie()).size();
     return program;
   }
@@ -155,6 +163,8 @@ TEST_F(KillTest, AProcessGroupWithoutItsLeaderIsEnded) {
 TEST_F(KillTest, ThoseOfACgroupAreEndedByEitherPath) {
   for (bool by_directory : {true, false}) {
     std::unique_ptr<Program> program = Start({"sleep", "600"});
+    ASSERT_TRUE(
+        Eventually([&] { return SleepsIn(program->pid(), "nanosleep"); }));
     std::string path = CgroupWith(program->pid());
     std::string named = path;
     if (!by_directory) {

@@ -1,11 +1,12 @@
 // Ending what somebody else has started, by the library.
 #include "treekill/processes.h"
 
-#include <algorithm>
-#include <set>
+#include <sched.h>
+
 #include <utility>
 
 #include "tests/kernel/fixture.h"
+#include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/syscalls.h"
 
 namespace treekill {
@@ -46,13 +47,20 @@ class ProcessesTest : public KernelTest {
   // With that many children.
   static pid_t ForkFamily(int children) {
     return Fork([children](int ready) {
+      int ready_children[2];
+      if (pipe2(ready_children, O_CLOEXEC) < 0) return;
       for (int i = 0; i < children; ++i) {
         if (fork() == 0) {
           if (i % 2 == 1) setsid();
           if (i % 3 == 1) signal(SIGTERM, SIG_IGN);
+          Say(ready_children[1]);
           if (i % 5 == 1) raise(SIGSTOP);
           while (true) pause();
         }
+      }
+      char byte = 0;
+      for (int i = 0; i < children; ++i) {
+        if (read(ready_children[0], &byte, 1) != 1) return;
       }
       Say(ready);
       while (true) pause();
@@ -156,9 +164,9 @@ TEST_F(ProcessesTest, WhoMayNotBeSignalledIsNotTouched) {
 
 TEST_F(ProcessesTest, AGroupThatOutlivesItsLeaderIsEnded) {
   pid_t group = Fork([](int ready) {
+    signal(SIGTERM, SIG_IGN);
     for (int i = 0; i < 3; ++i) {
       if (fork() == 0) {
-        signal(SIGTERM, SIG_IGN);
         while (true) pause();
       }
     }
@@ -186,6 +194,13 @@ TEST_F(ProcessesTest, WhomADyingGroupHasStartedIsEnded) {
       Say(ready);
       while (true) pause();
     });
+    absl::StatusOr<kernel::UniqueFd> leader = kernel::OpenPidfd(group);
+    ASSERT_TRUE(leader.ok()) << leader.status();
+    if (!kernel::IsGroupAlive(leader->get())) {
+      kill(group, SIGKILL);
+      Reap(group);
+      GTEST_SKIP() << "needs Linux 6.9 to be sure whose group it is";
+    }
     absl::StatusOr<Processes> members = Processes::OfGroup(group);
     ASSERT_TRUE(members.ok()) << members.status();
     ProcessesEnd end =

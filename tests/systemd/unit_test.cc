@@ -101,6 +101,20 @@ TEST_P(ForBoth, ADaemonInAServiceIsEnded) {
       Eventually([&] { return StateOf(GetParam(), "victim") != "active\n"; }));
 }
 
+TEST_P(ForBoth, ADryRunListsThemAndEndsNobody) {
+  StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
+               kEscapeeCount);
+  std::vector<pid_t> before = FindByCookie(cookie());
+  Outcome outcome = As(GetParam(), "kill", {"--unit=victim", "--dry-run"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'),
+            static_cast<int>(kEscapeeCount));
+  EXPECT_THAT(outcome.output, HasSubstr(absl::StrCat(before[0], " (")));
+  EXPECT_EQ(FindByCookie(cookie()), before);
+  EXPECT_EQ(As(GetParam(), "kill", {"--unit=victim", "-9"}).exit_code(), 0);
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
 TEST_P(ForBoth, ADaemonInAScopeIsEnded) {
   Arguments argv = {"systemd-run",   "--quiet", "--scope",
                     "--unit=victim", "-p",      "Delegate=yes"};
