@@ -100,7 +100,7 @@ std::string BytesText(const std::optional<uint64_t>& bytes) {
   double value = static_cast<double>(*bytes) / 1024;
   const char* unit = "KMGTPE";
   for (; value >= 1024; ++unit) value /= 1024;
-  return absl::StrFormat(value < 10 ? "%.1f%c" : "%.0f%c", value, *unit);
+  return absl::StrFormat("%.*f%c", value < 10 ? 1 : 0, value, *unit);
 }
 
 void AddRun(const RunListing& run, const Style& style, Table* table) {

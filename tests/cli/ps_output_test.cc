@@ -44,6 +44,7 @@ class PsOutputTest : public RunsTest {
         Name(),
         "sh -c 'setsid sleep 600 & >ready; exec sleep 600' "
         "a-long-name-of-a-command-that-needs-more-than-forty-columns; :");
+    AwaitRest(Name(), 3);
   }
   void TearDown() override {
     if (program_ != nullptr) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_split.h"
@@ -19,7 +20,10 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-using PsTest = RunsTest;
+class PsTest : public RunsTest {
+ protected:
+  std::unique_ptr<Program> StartEscapees(Arguments options = {});
+};
 
 // A leader, one in another session, and an orphan.
 constexpr char kEscapees[] =
@@ -29,13 +33,20 @@ constexpr char kEscapees[] =
     "while [ ! -s orphan ]; do sleep 0.02; done\n"
     ">ready; exec sleep 600\n";
 
+std::unique_ptr<Program> PsTest::StartEscapees(Arguments options) {
+  std::unique_ptr<Program> program =
+      StartNamed(Name(), kEscapees, std::move(options));
+  AwaitRest(Name(), 3);
+  return program;
+}
+
 void End(Program& program) {
   program.Signal(SIGTERM);
   program.Wait();
 }
 
 TEST_F(PsTest, TellsOfARun) {
-  std::unique_ptr<Program> program = StartNamed(Name(), kEscapees);
+  std::unique_ptr<Program> program = StartEscapees();
   Json run = RunOf(Name());
   EXPECT_EQ(run["name"], Name());
   EXPECT_EQ(run["supervisor"], program->pid());
@@ -60,7 +71,7 @@ TEST_F(PsTest, TellsOfARun) {
 }
 
 TEST_F(PsTest, TellsWhoEscapedAndHow) {
-  std::unique_ptr<Program> program = StartNamed(Name(), kEscapees);
+  std::unique_ptr<Program> program = StartEscapees();
   Json run = RunOf(Name(), {"--tree"});
   EXPECT_EQ(run.count("pids"), 0u);
   ASSERT_EQ(run["members"].size(), 3u) << run;
@@ -82,6 +93,7 @@ TEST_F(PsTest, FindsWhoHasLeftTheCgroup) {
   std::unique_ptr<Program> program = StartNamed(
       Name(), absl::StrCat("sleep 600 & echo $! >away; echo $! >", OwnCgroup(),
                            "/cgroup.procs; >ready; exec sleep 600\n"));
+  AwaitRest(Name(), 1);
   Json members = RunOf(Name(), {"--tree"})["members"];
   ASSERT_EQ(members.size(), 2u) << members;
   EXPECT_EQ(members[1]["pid"], PidIn("away"));
@@ -91,7 +103,7 @@ TEST_F(PsTest, FindsWhoHasLeftTheCgroup) {
 }
 
 TEST_F(PsTest, IsATable) {
-  std::unique_ptr<Program> program = StartNamed(Name(), kEscapees);
+  std::unique_ptr<Program> program = StartEscapees();
   Outcome outcome = Treekill({"ps", Name()});
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_EQ(outcome.errors, "");
@@ -115,7 +127,7 @@ TEST_F(PsTest, IsATable) {
 }
 
 TEST_F(PsTest, DrawsTheTree) {
-  std::unique_ptr<Program> program = StartNamed(Name(), kEscapees);
+  std::unique_ptr<Program> program = StartEscapees();
   std::string leader = absl::StrCat(PidIn("leader"));
   std::string orphan = absl::StrCat(PidIn("orphan"));
   Outcome outcome = Treekill({"ps", "--tree", Name()});
@@ -211,8 +223,7 @@ TEST_F(PsTest, BadInput) {
 // ------------------------------------------------------------------ what holds
 
 TEST_F(PsTest, HeldByASubreaper) {
-  std::unique_ptr<Program> program =
-      StartNamed(Name(), kEscapees, {"--containment=subreaper"});
+  std::unique_ptr<Program> program = StartEscapees({"--containment=subreaper"});
   Json run = RunOf(Name());
   EXPECT_EQ(run["containment"], "subreaper");
   EXPECT_EQ(run["supervisor"], program->pid());
@@ -270,6 +281,7 @@ TEST_F(PsTest, KeptRun) {
 TEST_F(PsTest, RunWhoseSupervisorIsGone) {
   std::unique_ptr<Program> program = StartNamed(Name(), kHardToKill);
   pid_t supervisor = program->pid();
+  AwaitRest(Name(), 4);
   KillBoth(*program);
   Json run = RunOf(Name());
   EXPECT_EQ(run["state"], "orphaned");
@@ -285,6 +297,7 @@ TEST_F(PsTest, RunInARun) {
   std::unique_ptr<Program> program = StartNamed(
       Name("out"), absl::StrCat(TreekillPath(), " run --name=", Name("in"),
                                 " -- sh -c '>ready; exec sleep 600'; :"));
+  AwaitRest(Name("in"), 1);
   Json outer = RunOf(Name("out"));
   Json inner = RunOf(Name("in"));
   EXPECT_THAT(inner["leaf"].get<std::string>(),
@@ -314,10 +327,14 @@ TEST_F(PsTest, RunOfAnotherPidNamespace) {
   ASSERT_EQ(seen["runs"].size(), 1u) << seen;
   EXPECT_EQ(seen["runs"][0]["supervisor"], nullptr);
   EXPECT_EQ(seen["runs"][0]["pids"], Json::array());
-  // The namespace's init, and everybody with it.
+  // The namespace's init, and everybody with it. While another process is
+  // dying gc does not know whether that is the one it looks for.
   KillByCookie(cookie());
   program->Wait();
-  EXPECT_EQ(Gc().exit_code(), 0);
+  EXPECT_TRUE(Eventually([&] {
+    Gc();
+    return LeftLeaves().empty();
+  }));
 }
 
 TEST_F(PsTest, AnOrdinaryUserSeesTheRunsOfOthers) {
@@ -352,6 +369,19 @@ TEST_F(PsTest, AHundredAtOnce) {
   for (auto& program : programs) program->Signal(SIGTERM);
   for (auto& program : programs) program->Wait();
   EXPECT_EQ(count(), 0);
+}
+
+TEST_F(PsTest, WhereNoCgroupIsMounted) {
+  std::unique_ptr<Program> program =
+      StartNamed(Name(), kUntilDone, {"--containment=subreaper"});
+  Outcome outcome = Start({"unshare", "-m", "sh", "-c",
+                           "umount -a -l -t cgroup2 && exec \"$@\"", "sh",
+                           TreekillPath(), "ps", Name()})
+                        ->Wait();
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_THAT(outcome.output, HasSubstr(Name()));
+  WriteAll(File("done"), "");
+  program->Wait();
 }
 
 // Runs come and go while they are looked at.

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/cli/pty.h"
 #include "tests/cli/runs_fixture.h"
 
 namespace treekill::rig {

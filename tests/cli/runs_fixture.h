@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -31,6 +32,18 @@ class RunsTest : public DeathTest {
                                       Arguments options = {}) {
     options.push_back("--name=" + name);
     return StartScript(script, std::move(options));
+  }
+
+  // Waits until the run has so many members, and each has come to where it
+  // stays.
+  void AwaitRest(const std::string& name, size_t count) {
+    EXPECT_TRUE(Eventually([&] {
+      std::vector<pid_t> pids = RunOf(name)["pids"];
+      return pids.size() == count &&
+             std::all_of(pids.begin(), pids.end(), [](pid_t pid) {
+               return SleepsIn(pid, "nanosleep") || SleepsIn(pid, "do_wait");
+             });
+    })) << Treekill({"ps", "--tree", name}).output;
   }
 
   Outcome Treekill(Arguments arguments,

@@ -121,5 +121,19 @@ TEST_F(LiveRunTest, AUserHasHisOwnRunsOnly) {
   user->Wait();
 }
 
+TEST_F(LiveRunTest, AUnitIsDrawnAsATree) {
+  Run({"systemd-run", "--quiet", "--unit=web", "sh", "-c",
+       "sh -c 'sleep 600; :'; :"});
+  std::string text;
+  EXPECT_TRUE(Eventually([&] {
+    text = Ps(Who::kRoot, {"--unit=web", "--tree"}).output;
+    return text.find("    `-") != std::string::npos;
+  })) << text;
+  EXPECT_THAT(text, StartsWith("web.service\n`-"));
+  EXPECT_THAT(text, HasSubstr(" S sleep 600\n"));
+  EXPECT_EQ(Run(Subcommand("kill", {"--unit=web"})).exit_code(), 0);
+  Run({"systemctl", "reset-failed"});
+}
+
 }  // namespace
 }  // namespace treekill::rig
