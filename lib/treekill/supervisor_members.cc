@@ -35,8 +35,7 @@ internal::TreeBounds internal::BoundsOf(const TreeState& tree) {
   return bounds;
 }
 
-absl::StatusOr<std::vector<Member>> internal::FindMembers(
-    const TreeState& tree) {
+absl::StatusOr<std::vector<pid_t>> internal::FindPids(const TreeState& tree) {
   absl::StatusOr<std::vector<pid_t>> pids = tree.hold->Members();
   if (!pids.ok()) return pids.status();
   if (tree.supervisor != nullptr && tree.supervisor->adopts_orphans()) {
@@ -47,6 +46,13 @@ absl::StatusOr<std::vector<Member>> internal::FindMembers(
     std::sort(pids->begin(), pids->end());
     pids->erase(std::unique(pids->begin(), pids->end()), pids->end());
   }
+  return pids;
+}
+
+absl::StatusOr<std::vector<Member>> internal::FindMembers(
+    const TreeState& tree) {
+  absl::StatusOr<std::vector<pid_t>> pids = FindPids(tree);
+  if (!pids.ok()) return pids.status();
   return DescribeTree(*pids, BoundsOf(tree));
 }
 

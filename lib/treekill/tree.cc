@@ -56,7 +56,11 @@ absl::Status Validate(const TreeOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("there is no signal ", options.timeout_signal));
   }
-  return Validate(options.teardown);
+  TeardownPolicy policy = options.teardown;
+  if (options.timeout_first_step.has_value()) {
+    policy.steps.push_back(*options.timeout_first_step);
+  }
+  return Validate(policy);
 }
 
 namespace internal {

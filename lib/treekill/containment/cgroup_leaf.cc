@@ -66,8 +66,8 @@ class CgroupLeaf final : public Hold {
   void SetLeader(pid_t pid, int) override { leader_ = pid; }
 
   absl::StatusOr<bool> IsEmpty() override {
-    absl::StatusOr<bool> populated = kernel::ReadPopulated(
-        events_fd_.get(), leaf_.path() + "/cgroup.events");
+    absl::StatusOr<bool> populated =
+        kernel::ReadPopulated(events_fd_.get(), events_path());
     if (!populated.ok()) return populated.status();
     return !*populated;
   }
@@ -83,6 +83,13 @@ class CgroupLeaf final : public Hold {
     absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
     return cgroup.ok() && absl::StrContains(absl::StrCat(*cgroup, "/"),
                                             absl::StrCat("/", name_, "/"));
+  }
+
+  absl::Status SetFrozen(bool frozen) override {
+    return leaf_.SetFrozen(frozen);
+  }
+  absl::StatusOr<bool> IsFrozen() override {
+    return kernel::ReadFrozen(events_fd_.get(), events_path());
   }
 
   SignalRound Signal(int signal, pid_t only_group) override {
@@ -165,6 +172,7 @@ class CgroupLeaf final : public Hold {
     }
   }
 
+  std::string events_path() const { return leaf_.path() + "/cgroup.events"; }
   std::string kill_path() const { return leaf_.path() + "/cgroup.kill"; }
 
   absl::Status RemoveNothing() {

@@ -87,6 +87,14 @@ class Hold {
   // Is, or was until it began to die, the process in the hold?
   virtual bool Contains(pid_t pid) const = 0;
 
+  // Freezes every member and who is born of them, or ends that; returns before
+  // they are frozen. kUnimplemented where the hold cannot.
+  virtual absl::Status SetFrozen(bool /*frozen*/) {
+    return absl::UnimplementedError("it is in no cgroup");
+  }
+  // Are they all?
+  virtual absl::StatusOr<bool> IsFrozen() { return false; }
+
   // Sends `signal` to every member, and SIGCONT so that stopped ones see it;
   // with `only_group` not 0, to those of that process group. Members that are
   // born meanwhile are sent it too, as far as that ends.
