@@ -27,6 +27,8 @@ struct RunCommandLine {
   absl::Duration timeout = absl::InfiniteDuration();
   absl::Duration kill_after = absl::Seconds(5);
   int signal = SIGTERM;
+  // 0: none.
+  int timeout_signal_first = 0;
   KillMode kill_mode = KillMode::kControlGroup;
   Containment containment = Containment::kAuto;
   Containment require = Containment::kAuto;
@@ -44,6 +46,7 @@ struct RunCommandLine {
   std::string directory;
   // Empty, a file, or "fd:N".
   std::string report;
+  std::string dump;
   std::vector<std::string> command;
 };
 

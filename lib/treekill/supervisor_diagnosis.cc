@@ -145,6 +145,10 @@ void NoteSharedStreams(Diagnosis* diagnosis) {
   }
   for (auto& [target, of_stream] : holders) {
     if (of_stream.size() < 2) continue;
+    std::sort(of_stream.begin(), of_stream.end(),
+              [](const StreamHolder& a, const StreamHolder& b) {
+                return a.pid < b.pid;
+              });
     diagnosis->shared_streams.emplace(target, std::move(of_stream));
   }
 }
