@@ -133,28 +133,36 @@ std::vector<std::string> Details(const DiagnosedMember& diagnosed,
   return lines;
 }
 
+std::string FreezeText(const Diagnosis& diagnosis) {
+  std::string text = diagnosis.frozen ? "frozen to be looked at" : "not frozen";
+  if (diagnosis.freeze_error.ok()) return text;
+  return absl::StrCat(text, ": ",
+                      std::string(diagnosis.freeze_error.message()));
+}
+
+bool HasStacks(const Diagnosis& diagnosis) {
+  return std::any_of(diagnosis.members.begin(), diagnosis.members.end(),
+                     [](const DiagnosedMember& diagnosed) {
+                       return !diagnosed.kernel_stack.empty();
+                     });
+}
+
 std::string Header(const Diagnosis& diagnosis, const std::string& command) {
-  bool has_stacks =
-      std::any_of(diagnosis.members.begin(), diagnosis.members.end(),
-                  [](const DiagnosedMember& diagnosed) {
-                    return !diagnosed.kernel_stack.empty();
-                  });
+  constexpr absl::Duration kTick = absl::Milliseconds(1);
   std::string text = absl::StrCat(
-      Quoted(command), " timed out after ",
-      absl::FormatDuration(
-          absl::Trunc(diagnosis.run_time, absl::Milliseconds(1))),
-      "; ", diagnosis.alive, diagnosis.alive == 1 ? " process" : " processes",
-      ", ", diagnosis.frozen ? "frozen to be looked at" : "not frozen: ",
-      std::string(diagnosis.freeze_error.message()));
+      "'", command, "' timed out after ",
+      absl::FormatDuration(absl::Trunc(diagnosis.run_time, kTick)), "; ",
+      diagnosis.alive, diagnosis.alive == 1 ? " process, " : " processes, ",
+      FreezeText(diagnosis));
   if (!diagnosis.members_error.ok()) {
     absl::StrAppend(&text, "; they cannot be listed: ",
                     std::string(diagnosis.members_error.message()));
   }
   int missing = diagnosis.alive - static_cast<int>(diagnosis.members.size());
   if (missing > 0) {
-    absl::StrAppend(&text, "; ", missing, " of them could not be looked at ");
+    absl::StrAppend(&text, "; ", missing, " of them could not be looked at");
   }
-  if (!has_stacks && geteuid() != 0) {
+  if (!HasStacks(diagnosis) && geteuid() != 0) {
     absl::StrAppend(&text, "; no kernel stacks, which only root may read");
   }
   return text;

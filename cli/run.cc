@@ -208,7 +208,7 @@ class Run final {
     constexpr absl::Duration kPatience = absl::Seconds(1);
     std::string text =
         DiagnosisText(*tree_.report().diagnosis, line_.command[0]);
-    if (!dump_file_.Write(text, kPatience)) Message("cannot write the dump");
+    dump_is_written_ = dump_file_.Write(text, kPatience);
   }
 
   void OnSignal(const Signals::Received& received) {
@@ -325,6 +325,10 @@ class Run final {
       Message(absl::StrCat("it is not known whether something of the command ",
                            "is alive; its leader was pid ", report.leader));
     }
+    // Nobody reads standard error if that is where it went.
+    if (!dump_is_written_ && line_.dump != kDumpToErrors) {
+      Message(absl::StrCat("cannot write the dump to ", Quoted(line_.dump)));
+    }
     int status = StatusOf(report);
     if (!WriteReport(ReportToJson(report, status))) {
       Message("cannot write the report");
@@ -374,6 +378,7 @@ class Run final {
   OutputFile report_file_;
   OutputFile dump_file_;
   bool dumped_ = false;
+  bool dump_is_written_ = true;
   Terminal terminal_;
   Signals signals_;
   ParentWatch parent_;

@@ -151,7 +151,7 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
       return StoreOption(ParseSignal(value), "--timeout-signal-first", value,
                          kTakesSignal, &line->timeout_signal_first);
     case kDumpOnTimeout:
-      line->dump = value.empty() ? "fd:2" : value;
+      line->dump = value.empty() ? kDumpToErrors : value;
       return absl::OkStatus();
     case kKillMode:
       return StoreOption(ParseKillMode(value), "--kill-mode", value,

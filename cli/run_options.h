@@ -19,6 +19,9 @@ extern const char kRunHelp[];
 enum class GuardianChoice { kYes, kTry, kNo };
 enum class JournalChoice { kYes, kNo, kAuto };
 
+// Where --dump-on-timeout writes without a value.
+inline constexpr char kDumpToErrors[] = "fd:2";
+
 struct RunCommandLine {
   bool help = false;
   bool verbose = false;
@@ -46,6 +49,7 @@ struct RunCommandLine {
   std::string directory;
   // Empty, a file, or "fd:N".
   std::string report;
+  // The same.
   std::string dump;
   std::vector<std::string> command;
 };
