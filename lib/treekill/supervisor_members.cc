@@ -10,8 +10,6 @@
 
 namespace treekill {
 
-using internal::TreeState;
-
 internal::TreeBounds internal::BoundsOf(const TreeState& tree) {
   bool own_group = tree.options.new_process_group ||
                    tree.report.containment == Containment::kProcessGroup;

@@ -3,8 +3,6 @@
 
 namespace treekill {
 
-using internal::TreeState;
-
 void Supervisor::Impl::OnTimeout(TreeState& tree) {
   const TreeOptions& options = tree.options;
   reserve_.clear();
