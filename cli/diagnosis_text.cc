@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "cli/output.h"
+#include "cli/table.h"
 
 namespace treekill::cli {
 namespace {
@@ -23,18 +24,6 @@ constexpr size_t kMinCommandColumns = 60;
 constexpr int kMaxDepth = 20;
 constexpr size_t kMaxStreams = 20;
 constexpr size_t kMaxHolders = 8;
-
-// The first `columns` of what Printable() has made.
-std::string Cut(const std::string& text, size_t columns) {
-  size_t column = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    bool starts_character = (text[i] & 0xc0) != 0x80;
-    if (starts_character && column++ == columns) {
-      return absl::StrCat(text.substr(0, i), "...");
-    }
-  }
-  return text;
-}
 
 // What is drawn before each member: the branch that it hangs on, and the trunks
 // that go on beside the lines below it.
@@ -63,12 +52,6 @@ std::vector<Branch> Draw(const std::vector<DiagnosedMember>& members) {
     goes_on[depth] = true;
   }
   return branches;
-}
-
-std::string CommandOf(const Member& member) {
-  if (member.argv.empty()) return absl::StrCat("[", member.name, "]");
-  return absl::StrCat(absl::StrJoin(member.argv, " "),
-                      member.argv_truncated ? "..." : "");
 }
 
 // "[uid 33, new-session] ", or "".
@@ -188,8 +171,8 @@ std::string DiagnosisText(const Diagnosis& diagnosis,
                         member.wait_channel.empty() ? "-" : member.wait_channel,
                         branches[i].own, Marks(member));
     size_t left = kMaxColumns - std::min(row.size(), kMaxColumns);
-    std::string shown =
-        Cut(Printable(CommandOf(member)), std::max(left, kMinCommandColumns));
+    std::string shown = Cut(CommandOf(member),
+                            std::max(left, kMinCommandColumns), /*utf8=*/false);
     absl::StrAppend(&text, Printable(row), shown, "\n");
     std::string indent(width + 11, ' ');
     for (const std::string& line : Details(diagnosed, diagnosis)) {

@@ -7,6 +7,8 @@
 #include "cli/demo.h"
 #include "cli/demo_escapee.h"
 #include "cli/doctor.h"
+#include "cli/exec.h"
+#include "cli/freeze.h"
 #include "cli/gc.h"
 #include "cli/keeper.h"
 #include "cli/kill.h"
@@ -26,9 +28,13 @@ constexpr char kHelp[] =
     "                             treekill returns, nothing of it is alive\n"
     "  gc [DIRECTORY]             ends and removes what dead supervisors have\n"
     "                             left\n"
-    "  kill --unit=NAME           ends every process of a unit of systemd's\n"
-    "  ps --unit=NAME             lists them\n"
-    "  wait --unit=NAME           waits until none is alive\n"
+    "  ps [NAME]...               lists the runs that are alive, and with\n"
+    "                             --tree their processes\n"
+    "  wait NAME...               waits until nothing of a run is alive\n"
+    "  freeze NAME..., thaw       stop every process of a run; let them go on\n"
+    "  exec NAME COMMAND [ARG]... runs COMMAND as a member of a run\n"
+    "  kill --unit=NAME           ends every process of a unit of systemd's;\n"
+    "                             ps and wait take units, too\n"
     "  keeper                     owns a cgroup for run, and does as gc all\n"
     "                             the time; for systemd to start\n"
     "  doctor                     finds out what can hold a command here, why\n"
@@ -50,6 +56,9 @@ int Main(int argc, char** argv) {
   if (word == "keeper") return KeeperMain(argc - 1, argv + 1);
   if (word == "kill") return KillMain(argc - 1, argv + 1);
   if (word == "ps") return PsMain(argc - 1, argv + 1);
+  if (word == "exec") return ExecMain(argc - 1, argv + 1);
+  if (word == "freeze") return FreezeMain(argc - 1, argv + 1);
+  if (word == "thaw") return ThawMain(argc - 1, argv + 1);
   if (word == "wait") return WaitMain(argc - 1, argv + 1);
   if (word == "demo") return DemoMain(argc - 1, argv + 1);
   if (word == "doctor") return DoctorMain(argc - 1, argv + 1);

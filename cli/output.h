@@ -12,6 +12,7 @@ namespace treekill::cli {
 
 // As timeout(1) and env(1) have them.
 constexpr int kSurvivors = 122;
+constexpr int kLeaked = 123;
 constexpr int kTimedOut = 124;
 constexpr int kOwnFailure = 125;
 constexpr int kCannotExecute = 126;
@@ -30,6 +31,13 @@ std::string Quoted(const std::string& text);
 
 // "12 (sh), 13 (sleep)": not yet safe to print.
 std::string Names(const std::vector<Member>& members);
+
+// The arguments of a process, or its name in brackets when it has none, as
+// ps(1) shows it: in one line of at most `limit` bytes, safe to print.
+std::string CommandOf(const Member& member, size_t limit = 4096);
+
+// "new-session, reparented"; "" for none.
+std::string EscapesOf(const Member& member);
 
 // The message of `status` without the hint at its end: see HintOf().
 std::string ReasonOf(const absl::Status& status);

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -80,6 +81,7 @@ class Run final {
         .timeout_first_step = FirstStep(),
         .diagnose_timeout = !line_.dump.empty(),
         .teardown = {.kill_mode = line_.kill_mode, .steps = {step}},
+        .leaks = LeaksOf(line_),
         .on_supervisor_death = line_.guardian == GuardianChoice::kNo
                                    ? OnSupervisorDeath::kKillLeader
                                    : OnSupervisorDeath::kKillTree,
@@ -88,7 +90,8 @@ class Run final {
         .new_process_group = !terminal_.was_foreground() ||
                              line_.containment == Containment::kProcessGroup,
         .journal = WantsJournal(),
-        .describe_members = line_.verbose || !line_.report.empty()};
+        .describe_members = line_.verbose || !line_.report.empty() ||
+                            line_.on_leak != LeakChoice::kKill};
     absl::StatusOr<Tree> tree =
         supervisor_->Spawn({.argv = line_.command,
                             .working_directory = line_.directory,
@@ -132,6 +135,13 @@ class Run final {
     if (line_.timeout_signal_first == 0) return std::nullopt;
     return TeardownStep{.signal = line_.timeout_signal_first,
                         .grace = line_.kill_after};
+  }
+
+  static LeakPolicy LeaksOf(const RunCommandLine& line) {
+    LeakPolicy policy{.wait = line.leak_wait, .keep = line.keep};
+    if (line.on_leak == LeakChoice::kWait) policy.on_leak = OnLeak::kWait;
+    if (line.on_leak == LeakChoice::kKeep) policy.on_leak = OnLeak::kKeep;
+    return policy;
   }
 
   std::optional<bool> WantsJournal() const {
@@ -230,6 +240,9 @@ class Run final {
       case SIGQUIT:
         if (tree_.ending()) {
           tree_.Stop(SIGKILL);
+        } else if (tree_.leader_ended()) {
+          // The command cannot take it any more, and who it left may not care.
+          tree_.Stop(received.signal);
         } else if (!command_has_it) {
           PassOn(received.signal);
         }
@@ -312,6 +325,8 @@ class Run final {
       Message(absl::StrCat("an entry is missing in the journal: ",
                            report.journal_error.message()));
     }
+    if (line_.on_leak != LeakChoice::kKill) SayWhoLeaked(report);
+    SayWhoIsKept(report);
     for (const absl::Status& error : report.errors) {
       Message(std::string(error.message()));
     }
@@ -340,6 +355,28 @@ class Run final {
     return status;
   }
 
+  static void SayWhoLeaked(const TreeReport& report) {
+    constexpr size_t kMost = 20;
+    size_t count = report.leaked.size();
+    for (size_t i = 0; i < std::min(count, kMost); ++i) {
+      const Member& member = report.leaked[i];
+      Message(absl::StrCat(
+          "outlived the command: pid ", member.pid, " (",
+          CommandOf(member, kLongestCommand), "), ",
+          absl::FormatDuration(absl::Trunc(member.age, absl::Milliseconds(1))),
+          " old: ", EscapesOf(member)));
+    }
+    if (count > kMost) Message(absl::StrCat("and ", count - kMost, " more"));
+  }
+
+  void SayWhoIsKept(const TreeReport& report) const {
+    if (report.kept_leaf.empty()) return;
+    std::string leaf = report.kept_leaf.substr(report.kept_leaf.rfind('/') + 1);
+    Message(absl::StrCat("kept: ", Names(report.kept),
+                         "; to end it: ", "treekill kill ",
+                         line_.name.empty() ? leaf : line_.name));
+  }
+
   static bool TimedOut(const TreeReport& report) {
     return report.reason == EndReason::kTimeout;
   }
@@ -353,6 +390,8 @@ class Run final {
       return kTimedOut;
     }
     if (!report.status.known()) Message("the command's status is not known");
+    bool leaked = line_.on_leak == LeakChoice::kFail && report.leaked_count > 0;
+    if (leaked && report.status.ShellCode() == 0) return kLeaked;
     return report.status.ShellCode();
   }
 
@@ -373,6 +412,9 @@ class Run final {
         report.drained ? "; nothing is left after " : "; given up after ",
         absl::FormatDuration(report.teardown_time));
   }
+
+  // For a line in a log.
+  static constexpr size_t kLongestCommand = 200;
 
   const RunCommandLine line_;
   OutputFile report_file_;

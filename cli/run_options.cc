@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/duration.h"
@@ -34,6 +35,8 @@ enum Option {
   kNoNewPrivileges,
   kTimeoutSignalFirst,
   kDumpOnTimeout,
+  kOnLeak,
+  kKeep,
 };
 
 constexpr option kOptions[] = {
@@ -61,6 +64,8 @@ constexpr option kOptions[] = {
     {"system", no_argument, nullptr, kSystem},
     {"collect", no_argument, nullptr, kCollect},
     {"no-new-privs", no_argument, nullptr, kNoNewPrivileges},
+    {"on-leak", required_argument, nullptr, kOnLeak},
+    {"keep", required_argument, nullptr, kKeep},
     {"verbose", no_argument, nullptr, 'v'},
     {"help", no_argument, nullptr, 'h'},
     {nullptr, 0, nullptr, 0}};
@@ -77,6 +82,34 @@ std::optional<JournalChoice> ParseJournalChoice(const std::string& text) {
   if (text == "no") return JournalChoice::kNo;
   if (text == "auto") return JournalChoice::kAuto;
   return std::nullopt;
+}
+
+std::optional<LeakChoice> ParseLeakChoice(const std::string& text) {
+  if (text == "kill") return LeakChoice::kKill;
+  if (text == "warn") return LeakChoice::kWarn;
+  if (text == "fail") return LeakChoice::kFail;
+  if (text == "wait") return LeakChoice::kWait;
+  if (text == "keep") return LeakChoice::kKeep;
+  return std::nullopt;
+}
+
+// "wait=DUR" has a duration of its own.
+absl::Status StoreLeakChoice(const std::string& text, RunCommandLine* line) {
+  constexpr char kWaitFor[] = "wait=";
+  if (!absl::StartsWith(text, kWaitFor)) {
+    return StoreOption(ParseLeakChoice(text), "--on-leak", text,
+                       "kill, warn, fail, wait, wait=DUR or keep",
+                       &line->on_leak);
+  }
+  line->on_leak = LeakChoice::kWait;
+  std::string duration = text.substr(sizeof(kWaitFor) - 1);
+  absl::Status stored = StoreOption(ParseDuration(duration), "--on-leak=wait",
+                                    duration, kTakesDuration, &line->leak_wait);
+  // Not at all is what kill does.
+  if (line->leak_wait == absl::ZeroDuration()) {
+    line->on_leak = LeakChoice::kKill;
+  }
+  return stored;
 }
 
 // A whole number of at least `least`.
@@ -169,6 +202,16 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
     case kNoNewPrivileges:
       line->no_new_privileges = true;
       return absl::OkStatus();
+    case kOnLeak:
+      return StoreLeakChoice(value, line);
+    case kKeep:
+      if (value.empty()) {
+        return absl::InvalidArgumentError(
+            "invalid --keep '': it takes the name of a process, or a pattern "
+            "such as '*-agent'");
+      }
+      line->keep.push_back(value);
+      return absl::OkStatus();
     case kName:
       line->name = value;
       return absl::OkStatus();
@@ -242,6 +285,16 @@ const char kRunHelp[] =
     "                             SIGKILL goes to everyone in any case\n"
     "      --preserve-status      exit with COMMAND's status even when it\n"
     "                             timed out\n"
+    "      --on-leak=WHAT         what becomes of processes that outlive\n"
+    "                             COMMAND when it ends by itself: kill (the\n"
+    "                             default), warn (kill, and say who and how\n"
+    "                             they got away), fail (the same, and exit\n"
+    "                             with 123 if COMMAND has succeeded),\n"
+    "                             wait[=DUR] (give them DUR to end by\n"
+    "                             themselves), keep (let them live; 'treekill\n"
+    "                             ps' lists and 'treekill kill' ends them)\n"
+    "      --keep=PATTERN         a daemon that is wanted, such as ssh-agent:\n"
+    "                             it and what it has started are kept\n"
     "      --containment=KIND     what holds the processes: auto (the first "
     "of\n"
     "                             the next three that can be had), cgroup,\n"
@@ -286,7 +339,8 @@ const char kRunHelp[] =
     "1min 30s. Exit status: COMMAND's own; 128+N when signal N ended it, 124\n"
     "when it timed out (137 when SIGKILL had to end COMMAND itself), 125 when\n"
     "treekill itself failed, 126 when COMMAND cannot be executed, 127 when it\n"
-    "is not found, 122 when something of it survives SIGKILL.\n";
+    "is not found, 122 when something of it survives SIGKILL, 123 when\n"
+    "something has outlived it under --on-leak=fail.\n";
 
 absl::StatusOr<RunCommandLine> ParseRunCommandLine(int argc, char** argv) {
   RunCommandLine line;

@@ -16,6 +16,8 @@ namespace treekill::cli {
 
 extern const char kRunHelp[];
 
+// What becomes of processes that outlive the command, and what is said of them.
+enum class LeakChoice { kKill, kWarn, kFail, kWait, kKeep };
 enum class GuardianChoice { kYes, kTry, kNo };
 enum class JournalChoice { kYes, kNo, kAuto };
 
@@ -42,6 +44,9 @@ struct RunCommandLine {
   // -1: none.
   int lifeline = -1;
   JournalChoice journal = JournalChoice::kAuto;
+  LeakChoice on_leak = LeakChoice::kKill;
+  absl::Duration leak_wait = absl::InfiniteDuration();
+  std::vector<std::string> keep;
   std::string name;
   ScopeOptions scope;
   // An option for it was given.

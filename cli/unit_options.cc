@@ -33,16 +33,18 @@ bool TakeUnitOption(const OptionReader& reader, UnitChoice* unit) {
   switch (reader.option()) {
     case kUnitName:
       unit->name = reader.value();
-      return true;
+      break;
     case kUserManager:
       unit->manager = SystemdManager::kUser;
-      return true;
+      break;
     case kSystemManager:
       unit->manager = SystemdManager::kSystem;
-      return true;
+      break;
     default:
       return false;
   }
+  unit->given = true;
+  return true;
 }
 
 absl::Status CheckUnitChoice(const OptionReader& reader,

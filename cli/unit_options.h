@@ -14,6 +14,8 @@
 namespace treekill::cli {
 
 struct UnitChoice {
+  // One of the options was there.
+  bool given = false;
   std::string name;
   SystemdManager manager = SystemdManager::kAuto;
 };

@@ -72,9 +72,12 @@ install_test_packages() {
   # dbus dbus-user-session     the buses there, the system's and each user's
   # libpam-systemd             gives a login there a session
   # sudo                       becomes root there
+  # openssh-client             an ssh-agent, to be kept
+  # python3-jsonschema         checks what we write as JSON
   install_packages libgtest-dev libgmock-dev libsystemd0 \
     coreutils procps util-linux bash lsof python3 \
-    systemd dbus dbus-user-session libpam-systemd sudo
+    systemd dbus dbus-user-session libpam-systemd sudo openssh-client \
+    python3-jsonschema
 }
 
 # What the tests in emulated machines need in addition: tests/rig/vm.

@@ -5,18 +5,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "treekill/containment/leaf_name.h"
+#include "treekill/containment/leaves.h"
 #include "treekill/containment/placement.h"
 #include "treekill/guardian/finish.h"
 #include "treekill/json.h"
 #include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
-#include "treekill/kernel/mounts.h"
 #include "treekill/snapshot.h"
 
 namespace treekill {
@@ -39,27 +39,22 @@ struct Candidate {
   bool is_garbage = true;
 };
 
-absl::StatusOr<kernel::Cgroup> OpenRoot(const std::string& below) {
-  if (!below.empty()) return kernel::Cgroup::Open(below);
-  absl::StatusOr<kernel::CgroupMounts> mounts = kernel::ReadCgroupMounts();
-  if (!mounts.ok()) return mounts.status();
-  if (mounts->v2.empty()) {
-    return absl::FailedPreconditionError(
-        "no cgroup v2 is mounted here (no cgroup2 line in "
-        "/proc/self/mountinfo), so there is nothing to collect");
-  }
-  return kernel::Cgroup::Open(mounts->v2.front().mount_point);
-}
-
 absl::StatusOr<bool> IsGarbage(const kernel::Cgroup& parent,
                                const std::string& directory,
                                const containment::LeafOwner& owner) {
   absl::StatusOr<kernel::Cgroup> leaf = parent.OpenChild(directory);
   if (!leaf.ok()) return leaf.status();
-  absl::StatusOr<containment::OwnerState> state =
-      containment::FindOwner(*leaf, owner);
-  if (!state.ok()) return state.status();
-  if (*state != containment::OwnerState::kGone) return false;
+  absl::StatusOr<containment::OwnerSight> sight =
+      containment::SeeOwner(*leaf, owner);
+  if (!sight.ok()) return sight.status();
+  if (sight->state != containment::OwnerState::kGone) return false;
+  if (sight->kept) {
+    // Nobody else removes it when they have ended.
+    absl::StatusOr<kernel::CgroupEvents> events =
+        kernel::ReadCgroupEvents(*leaf);
+    if (!events.ok()) return events.status();
+    if (events->populated) return false;
+  }
   absl::Status kill = leaf->OpenControl("cgroup.kill", O_WRONLY).status();
   // Before Linux 5.14 there is none.
   bool killable = kill.ok() || (absl::IsNotFound(kill) && leaf->IsWritable());
@@ -74,24 +69,21 @@ bool IsNoneOfOurs(const absl::Status& status) {
 
 absl::StatusOr<std::vector<Candidate>> FindGarbage(const kernel::Cgroup& root) {
   std::vector<Candidate> found;
-  absl::Status visited = root.VisitBelow(
-      [&](const kernel::Cgroup& parent,
-          const std::string& directory) -> absl::StatusOr<bool> {
-        std::optional<containment::LeafName> leaf =
-            containment::ParseLeafName(directory);
-        if (!leaf.has_value()) return true;
-        absl::StatusOr<bool> garbage =
-            IsGarbage(parent, directory, leaf->owner);
+  absl::Status visited = containment::VisitLeaves(
+      root,
+      [&](const kernel::Cgroup& parent, const std::string& directory,
+          const containment::LeafName& leaf) -> absl::StatusOr<bool> {
+        absl::StatusOr<bool> garbage = IsGarbage(parent, directory, leaf.owner);
         if (!garbage.ok() && !IsNoneOfOurs(garbage.status())) {
           return garbage.status();
         }
         if (!garbage.ok() || !*garbage) return true;
         Garbage entry;
         entry.leaf = absl::StrCat(parent.path(), "/", directory);
-        entry.name = leaf->name;
-        entry.supervisor = leaf->owner.pid;
+        entry.name = leaf.name;
+        entry.supervisor = leaf.owner.pid;
         found.push_back(
-            {parent.path(), directory, leaf->owner, std::move(entry), true});
+            {parent.path(), directory, leaf.owner, std::move(entry), true});
         return false;
       });
   if (!visited.ok()) return visited;
@@ -176,7 +168,9 @@ class Collector final {
 
 absl::StatusOr<std::vector<Garbage>> CollectGarbage(
     const GarbageOptions& options) {
-  absl::StatusOr<kernel::Cgroup> root = OpenRoot(options.below);
+  absl::StatusOr<kernel::Cgroup> root =
+      options.below.empty() ? containment::OpenHierarchy()
+                            : kernel::Cgroup::Open(options.below);
   if (!root.ok()) return root.status();
   absl::StatusOr<std::vector<Candidate>> found = FindGarbage(*root);
   if (!found.ok()) return found.status();

@@ -43,7 +43,8 @@ struct Garbage {
 // Leaves are known by their names, which say who has made them and when: a leaf
 // is garbage when that process is dead, also if its pid is another's by now.
 // Looks at no other cgroup than those, and leaves alone what is kept
-// (OnSupervisorDeath::kLeave), what a guardian is about to end, what belongs to
+// (OnSupervisorDeath::kLeave, LeakPolicy) as long as somebody is alive in it,
+// what a guardian is about to end, what belongs to
 // a PID namespace that cannot be seen from here, and what is not ours to kill
 // (another user's).
 //

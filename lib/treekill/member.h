@@ -64,9 +64,9 @@ struct Member {
   // Clock ticks since boot: with the pid, one process for ever.
   uint64_t start_time = 0;
   // How long it has been running.
-  absl::Duration age;
+  absl::Duration age = absl::ZeroDuration();
   // At most 15 bytes, any of them but NUL: not safe to print as it is.
-  std::string name;
+  std::string name = {};
   // Its arguments, any bytes but NUL, as it shows them: a program may overwrite
   // them. Empty when it has none, or the kernel gave none. Of more than
   // kMaxArgvBytes the rest is left out.
@@ -78,9 +78,9 @@ struct Member {
   // R, S, D, T, ...
   char state = '?';
   // The kernel function it sleeps in, where that can be read.
-  std::string wait_channel;
+  std::string wait_channel = {};
   // The cgroup v2 path, as in /proc/PID/cgroup; "" where there is none.
-  std::string cgroup;
+  std::string cgroup = {};
 
   // Of a member of a tree; nothing is known of other processes.
   Reach reach = Reach();

@@ -84,12 +84,16 @@ struct TreeReport {
   // were, if TreeOptions::describe_members.
   int leaked_count = 0;
   std::vector<Member> leaked;
+  // Who was kept (LeakPolicy), and is none of `leaked`; and in which leaf, if
+  // anybody. Whoever had moved out of his leaf is where his `cgroup` says.
+  std::vector<Member> kept;
+  std::string kept_leaf;
   // Processes that had left the leaf and came back as orphans, and were killed
   // (SupervisorOptions::adopt_orphans).
   int strays_killed = 0;
 
-  // Nothing of the tree is alive, as the kernel says. False: see `survivors`,
-  // or `errors` when that could not be found out.
+  // Nothing of the tree is alive but `kept`, as the kernel says. False: see
+  // `survivors`, or `errors` when that could not be found out.
   bool drained = false;
   std::vector<Member> survivors;
 
@@ -101,6 +105,8 @@ struct TreeReport {
   // of the teardown, whichever was first, to the end of the tree.
   absl::Duration run_time;
   absl::Duration teardown_time;
+  // And what was waited between the two: OnLeak::kWait.
+  absl::Duration wait_time;
   // The leader's, and that of the children it waited for.
   absl::Duration user_time;
   absl::Duration system_time;

@@ -21,10 +21,16 @@ using kernel::ProcessStat;
 
 using Parents = std::unordered_map<pid_t, pid_t>;
 
+// No tree is as deep as that: a circle can only come of a pid that was reused
+// while the tree was looked at.
+constexpr int kMostGenerations = 100000;
+
 // What was read of one process, before its tree is known as a whole.
 struct Look {
   Member member;
   bool ignores_term = false;
+  bool is_in_inner_namespace = false;
+  bool is_namespace_init = false;
   bool may_signal = true;
   bool holds_stdout = false;
   bool holds_stderr = false;
@@ -77,6 +83,8 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds) {
     constexpr uint64_t kTerm = uint64_t{1} << (SIGTERM - 1);
     look.member.uid = status->uid;
     look.ignores_term = (status->ignored_signals & kTerm) != 0;
+    look.is_in_inner_namespace = status->is_in_inner_namespace;
+    look.is_namespace_init = status->is_namespace_init;
   }
   look.may_signal = directory->MaySignal();
   LookAtStreams(*directory, bounds, &look);
@@ -97,11 +105,11 @@ bool Has(const std::vector<pid_t>& pids, pid_t pid) {
 // Compares one member after the other with the bounds of their tree.
 class Comparison final {
  public:
-  Comparison(const TreeBounds& bounds, Parents parents)
-      : bounds_(bounds), parents_(std::move(parents)) {}
+  Comparison(const TreeBounds& bounds, const Parents& parents)
+      : bounds_(bounds), members_(parents), parents_(parents) {}
 
-  Member Complete(Look look) {
-    Member& member = look.member;
+  void Complete(Look* look) {
+    Member& member = look->member;
     bool is_leader = member.pid == bounds_.leader;
     bool knows_leader = bounds_.leader != 0;
     bool migrated = !bounds_.leaf_name.empty() && !member.cgroup.empty() &&
@@ -109,20 +117,19 @@ class Comparison final {
     bool new_session = knows_leader && member.session != bounds_.session;
     bool new_group =
         knows_leader && member.process_group != bounds_.process_group;
-    SetReach(look.may_signal, migrated, &member);
+    SetReach(look->may_signal, migrated, &member);
     const std::pair<Escape, bool> escapes[] = {
         {Escape::kNewSession, new_session},
         {Escape::kNewProcessGroup, new_group && !new_session},
         {Escape::kReparented, IsReparented(member)},
         {Escape::kMigrated, migrated},
         {Escape::kOtherUid, member.uid != bounds_.uid},
-        {Escape::kIgnoresTerm, look.ignores_term},
-        {Escape::kHoldsStdout, look.holds_stdout && !is_leader},
-        {Escape::kHoldsStderr, look.holds_stderr && !is_leader}};
+        {Escape::kIgnoresTerm, look->ignores_term},
+        {Escape::kHoldsStdout, look->holds_stdout && !is_leader},
+        {Escape::kHoldsStderr, look->holds_stderr && !is_leader}};
     for (const auto& [escape, is_so] : escapes) {
       if (is_so) member.escapes.push_back(escape);
     }
-    return std::move(member);
   }
 
  private:
@@ -146,34 +153,62 @@ class Comparison final {
     if (member.pid == bounds_.leader) return false;
     if (!bounds_.adopters.empty()) return Has(bounds_.adopters, member.parent);
     return member.parent != bounds_.leader &&
-           parents_.count(member.parent) == 0;
+           members_.count(member.parent) == 0;
   }
 
   // Is `pid`, or who is above it, the leader or an adopter? Where there is no
   // adopter orphans are init's, or whose else: one of ours they would come to.
   bool ComesBack(pid_t pid) {
     if (bounds_.adopters.empty()) return true;
-    // A circle can only come of a pid that was reused meanwhile.
     for (int steps = 0; pid > 1 && steps < kMostGenerations; ++steps) {
       if (pid == bounds_.leader || Has(bounds_.adopters, pid)) return true;
-      auto known = parents_.find(pid);
-      if (known == parents_.end()) {
-        std::optional<ProcessStat> stat = kernel::ReadProcessStat(pid);
-        pid_t parent = stat.has_value() ? stat->parent : 0;
-        known = parents_above_.emplace(pid, parent).first;
-      }
-      pid = known->second;
+      std::optional<pid_t> above = ParentOf(pid);
+      // It has ended since, and who was below it has come to an adopter.
+      if (!above.has_value()) return true;
+      pid = *above;
     }
     return false;
   }
 
-  static constexpr int kMostGenerations = 100000;
+  std::optional<pid_t> ParentOf(pid_t pid) {
+    auto known = parents_.find(pid);
+    if (known != parents_.end()) return known->second;
+    std::optional<ProcessStat> stat = kernel::ReadProcessStat(pid);
+    if (!stat.has_value()) return std::nullopt;
+    return parents_.emplace(pid, stat->parent).first->second;
+  }
 
   const TreeBounds& bounds_;
-  // Of the members, and of those above who were asked for.
-  const Parents parents_;
-  Parents parents_above_;
+  // Of the members.
+  const Parents& members_;
+  // And of those above who were asked for.
+  Parents parents_;
 };
+
+void Add(const Reach& more, Reach* reach) {
+  reach->process |= more.process;
+  reach->process_group |= more.process_group;
+  reach->parent_death_signal |= more.parent_death_signal;
+  reach->subreaper |= more.subreaper;
+  reach->cgroup |= more.cgroup;
+}
+
+// What hits the init of a PID namespace hits everybody in it.
+void ReachThroughNamespaces(std::vector<Look>* looks) {
+  std::unordered_map<pid_t, const Look*> by_pid;
+  for (const Look& look : *looks) by_pid.emplace(look.member.pid, &look);
+  for (Look& look : *looks) {
+    if (!look.is_in_inner_namespace) continue;
+    auto above = by_pid.find(look.member.parent);
+    for (int steps = 0; above != by_pid.end() && steps < kMostGenerations;
+         ++steps) {
+      if (above->second->is_namespace_init) {
+        Add(above->second->member.reach, &look.member.reach);
+      }
+      above = by_pid.find(above->second->member.parent);
+    }
+  }
+}
 
 }  // namespace
 
@@ -211,11 +246,11 @@ std::vector<Member> DescribeTree(const std::vector<pid_t>& pids,
     parents.emplace(pid, look->member.parent);
     looks.push_back(*std::move(look));
   }
-  Comparison comparison(bounds, std::move(parents));
+  Comparison comparison(bounds, parents);
   std::vector<Member> members;
-  for (Look& look : looks) {
-    members.push_back(comparison.Complete(std::move(look)));
-  }
+  for (Look& look : looks) comparison.Complete(&look);
+  ReachThroughNamespaces(&looks);
+  for (Look& look : looks) members.push_back(std::move(look.member));
   SortByAge(&members);
   return members;
 }

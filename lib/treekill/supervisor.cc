@@ -20,6 +20,7 @@ namespace {
 using internal::GroupToSignal;
 using internal::KeyOf;
 using internal::KillModeNow;
+using internal::NoteError;
 using internal::Phase;
 using internal::Source;
 using internal::TreeState;
@@ -49,15 +50,6 @@ void NoteEnd(TreeState& tree, const kernel::ChildEnd& end) {
   tree.report.user_time = absl::DurationFromTimeval(end.usage.ru_utime);
   tree.report.system_time = absl::DurationFromTimeval(end.usage.ru_stime);
   tree.report.max_rss_kib = end.usage.ru_maxrss;
-}
-
-// One line for each thing that goes wrong, however often it does.
-void NoteError(TreeState& tree, const absl::Status& error) {
-  std::vector<absl::Status>& errors = tree.report.errors;
-  if (error.ok()) return;
-  if (std::find(errors.begin(), errors.end(), error) == errors.end()) {
-    errors.push_back(error);
-  }
 }
 
 }  // namespace
@@ -122,7 +114,12 @@ void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
   }
   tree.report.reason = reason;
   tree.ending = now;
-  if (!TryFinish(tree)) BeginTeardown(tree, reason, /*first_signal=*/0);
+  if (TryFinish(tree)) return;
+  if (reason == EndReason::kLeaderExited) {
+    OnLeaks(tree);
+  } else {
+    BeginTeardown(tree, reason, /*first_signal=*/0);
+  }
 }
 
 void Supervisor::Impl::OnAlarm(TreeState& tree) {
@@ -130,6 +127,9 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
   switch (tree.phase) {
     case Phase::kRunning:
       OnTimeout(tree);
+      return;
+    case Phase::kWait:
+      WaitOn(tree);
       return;
     case Phase::kGrace:
       if (TryFinish(tree)) return;
@@ -158,7 +158,9 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
 
 void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
                                      int first_signal) {
-  if (tree.phase != Phase::kRunning) {
+  if (tree.phase == Phase::kWait) {
+    EndWait(tree);
+  } else if (tree.phase != Phase::kRunning) {
     // A second word, and that is a harder one.
     if (reason == EndReason::kKilled && tree.phase == Phase::kGrace) {
       StartDrain(tree);
@@ -170,7 +172,7 @@ void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
   reserve_.clear();
   tree.report.reason = reason;
   if (!tree.leader_ended) tree.ending = kernel::MonotonicNow();
-  WatchTree(tree);
+  if (tree.phase == Phase::kRunning) WatchTree(tree);
   if (reason == EndReason::kLeaderExited) {
     NoteLeaks(tree);
   } else if (reason != EndReason::kKilled && tree.options.describe_members) {
@@ -201,7 +203,10 @@ void Supervisor::Impl::NoteLeaks(TreeState& tree) {
   tree.report.leaked_count = static_cast<int>(members->size());
   if (tree.options.describe_members || internal::IsInJournal(tree)) {
     tree.report.leaked = Describe(tree);
-    tree.report.leaked_count = static_cast<int>(tree.report.leaked.size());
+    // Those that have moved out are not in the list; and who ends at once, as
+    // in a fork bomb, is not described any more.
+    tree.report.leaked_count = std::max(
+        tree.report.leaked_count, static_cast<int>(tree.report.leaked.size()));
   }
   internal::JournalLeak(tree);
 }
@@ -240,12 +245,14 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
   absl::Duration moment = kernel::MonotonicNow() + tree.ask;
   if (tree.phase == Phase::kDrain) {
     SetAlarm(tree, std::min(moment, tree.drain_end));
-  } else if (tree.hold->events_fd() >= 0 && !tree.hold->EventsAreOver() &&
-             tree.ask >= kKillAgain) {
-    SetAlarm(tree, tree.grace_end);
-  } else {
-    SetAlarm(tree, std::min(moment, tree.grace_end));
+    return;
   }
+  absl::Duration end = tree.phase == Phase::kWait
+                           ? std::min(tree.timeout_end, tree.wait_end)
+                           : tree.grace_end;
+  bool has_events = tree.hold->events_fd() >= 0 && !tree.hold->EventsAreOver();
+  bool relies_on_events = has_events && tree.ask >= kKillAgain;
+  SetAlarm(tree, relies_on_events ? end : std::min(moment, end));
 }
 
 // Born of a fork that was under way when its parent was signalled and died.
@@ -312,6 +319,13 @@ bool Supervisor::Impl::TryFinish(TreeState& tree) {
     return true;
   }
   ReapLeader(tree);
+  bool before_teardown =
+      tree.phase == Phase::kRunning || tree.phase == Phase::kWait;
+  if (before_teardown && options_.adopt_orphans) {
+    absl::StatusOr<std::vector<pid_t>> orphans = FindOrphans(tree);
+    tree.awaits_orphans = orphans.ok() && !orphans->empty();
+    if (tree.awaits_orphans) return false;
+  }
   if (!tree.reaped || (options_.adopt_orphans && !OrphansAreGone(tree))) {
     if (tree.phase != Phase::kDrain) StartDrain(tree);
     return tree.phase == Phase::kEnded;
@@ -370,6 +384,7 @@ void Supervisor::Impl::GiveUp(TreeState& tree) {
 void Supervisor::Impl::Finish(TreeState& tree) {
   std::shared_ptr<TreeState> keep = trees_.at(tree.id);
   SetAlarm(tree, absl::InfiniteDuration());
+  if (tree.phase == Phase::kWait) EndWait(tree);
   if (!tree.leader_ended) loop_.Forget(internal::LeaderFd(tree));
   if (tree.phase != Phase::kRunning && tree.hold->events_fd() >= 0) {
     loop_.Forget(tree.hold->events_fd());

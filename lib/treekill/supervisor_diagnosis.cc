@@ -1,15 +1,13 @@
 // What a tree is doing, looked at while it is frozen.
-#include <poll.h>
-
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "treekill/kernel/process_directory.h"
-#include "treekill/kernel/syscalls.h"
 #include "treekill/supervisor_impl.h"
 
 namespace treekill {
@@ -24,8 +22,6 @@ constexpr absl::Duration kTimeToReadBefore = absl::Milliseconds(150);
 constexpr absl::Duration kTimeToFreeze = absl::Milliseconds(250);
 constexpr absl::Duration kTimeToDescribe = absl::Milliseconds(300);
 constexpr absl::Duration kTimeToReadStreams = absl::Milliseconds(200);
-// cgroup.events tells of one change in 10 ms only.
-constexpr int kAskAgainMilliseconds = 2;
 
 // What a process shows of itself as long as it is not frozen.
 struct Activity {
@@ -73,20 +69,11 @@ absl::Status MayFreeze(const TreeState& tree) {
 
 // OK when everybody is frozen.
 absl::Status Freeze(containment::Hold& hold) {
-  absl::Status status = hold.SetFrozen(true);
-  if (!status.ok()) return status;
-  absl::Duration deadline = MonotonicNow() + kTimeToFreeze;
-  while (true) {
-    absl::StatusOr<bool> frozen = hold.IsFrozen();
-    if (!frozen.ok()) return frozen.status();
-    if (*frozen) return absl::OkStatus();
-    if (MonotonicNow() >= deadline) {
-      return absl::DeadlineExceededError(
-          "not everybody came to rest in 250 ms; who is in state D cannot");
-    }
-    pollfd events{hold.events_fd(), POLLPRI, 0};
-    kernel::Poll(&events, 1, kAskAgainMilliseconds);
-  }
+  absl::StatusOr<bool> frozen = hold.Freeze(MonotonicNow() + kTimeToFreeze);
+  if (!frozen.ok() || *frozen) return frozen.status();
+  return absl::DeadlineExceededError(absl::StrCat(
+      "not everybody came to rest in ", absl::FormatDuration(kTimeToFreeze),
+      "; who is in state D cannot"));
 }
 
 absl::StatusOr<std::vector<OpenStream>> ReadStreams(const Member& member) {
@@ -231,7 +218,7 @@ Diagnosis internal::Diagnose(const TreeState& tree) {
   diagnosis.freeze_error = Freeze(*tree.hold);
   diagnosis.frozen = diagnosis.freeze_error.ok();
   LookAtMembers(tree, std::move(before), &diagnosis);
-  diagnosis.freeze_error.Update(tree.hold->SetFrozen(false));
+  diagnosis.freeze_error.Update(tree.hold->Thaw());
   return diagnosis;
 }
 

@@ -1,6 +1,7 @@
 // What the life of a tree rests on: the place, the timers, the public face.
 #include "treekill/supervisor_impl.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -24,6 +25,14 @@ pid_t internal::GroupToSignal(const TreeState& tree, KillMode mode) {
 bool internal::LacksResources(const absl::Status& failure) {
   int error = kernel::StatusErrno(failure);
   return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+void internal::NoteError(TreeState& tree, const absl::Status& error) {
+  std::vector<absl::Status>& errors = tree.report.errors;
+  if (error.ok()) return;
+  if (std::find(errors.begin(), errors.end(), error) == errors.end()) {
+    errors.push_back(error);
+  }
 }
 
 int internal::LeaderFd(const TreeState& tree) {
@@ -84,7 +93,8 @@ absl::Status Supervisor::Impl::ArmTimer() {
 }
 
 void Supervisor::Impl::PauseTimers(TreeState& tree) {
-  bool running = tree.phase == Phase::kRunning || tree.phase == Phase::kGrace;
+  bool running = tree.phase == Phase::kRunning || tree.phase == Phase::kWait ||
+                 tree.phase == Phase::kGrace;
   if (!running || tree.paused.has_value()) return;
   tree.paused = kernel::MonotonicNow();
   alarms_.erase({tree.alarm, tree.id});
@@ -95,6 +105,8 @@ void Supervisor::Impl::ResumeTimers(TreeState& tree) {
   if (!tree.paused.has_value()) return;
   absl::Duration away = kernel::MonotonicNow() - *tree.paused;
   tree.paused.reset();
+  tree.timeout_end += away;
+  tree.wait_end += away;
   tree.grace_end += away;
   SetAlarm(tree, tree.alarm + away);
   if (tree.phase == Phase::kGrace) TellPhase(tree);

@@ -37,6 +37,9 @@ namespace internal {
 
 enum class Phase {
   kRunning,
+  // The leader has ended by itself, and the others are waited for
+  // (OnLeak::kWait).
+  kWait,
   // A step's signal has been sent, and its grace period goes on.
   kGrace,
   // SIGKILL has been sent; until nothing is alive and the leaf is gone.
@@ -73,6 +76,8 @@ struct TreeState {
   // The orphans that have been found and killed, and are not reaped.
   std::set<pid_t> strays;
   bool awaits_orphans = false;
+  // Of the leaf of those who were set apart, to be kept; "" without.
+  std::string kept_leaf_name;
   // Why orphans could not be looked for, if so.
   absl::Status orphans_unseen;
 
@@ -81,6 +86,8 @@ struct TreeState {
   absl::Duration ending;
   // Of the timer in the supervisor's set; infinite without one.
   absl::Duration alarm = absl::InfiniteDuration();
+  absl::Duration timeout_end = absl::InfiniteDuration();
+  absl::Duration wait_end = absl::InfiniteDuration();
   absl::Duration grace_end = absl::InfiniteDuration();
   absl::Duration drain_end = absl::InfiniteDuration();
   // How long after the last look the hold is looked at again.
@@ -117,6 +124,9 @@ struct Attempt {
   bool no_place = false;
 };
 
+// Can who outlives the leader be kept, if that is wanted?
+absl::Status CheckLeaks(const TreeOptions& options, const Attempt& attempt);
+
 // What this process lacks for the moment is no reason to do with less.
 bool LacksResources(const absl::Status& failure);
 
@@ -126,6 +136,10 @@ struct ComingLeader {
   // With a scope, which cannot be empty: it is there before its leaf is.
   std::unique_ptr<kernel::ParkedChild> parked;
 };
+
+// Notes it in the report: one line for each thing that goes wrong, however
+// often it does.
+void NoteError(TreeState& tree, const absl::Status& error);
 
 // What is ready for EPOLLIN when the leader may have ended.
 int LeaderFd(const TreeState& tree);
@@ -194,7 +208,8 @@ class Supervisor::Impl final {
   absl::Status PlaceTree(TreeState& tree, internal::ComingLeader* leader,
                          internal::Attempt* attempt);
   Containment FirstContainment(const TreeOptions& options);
-  absl::Status GoDown(const absl::Status& why, internal::Attempt* attempt);
+  absl::Status GoDown(const absl::Status& why, const TreeOptions& options,
+                      internal::Attempt* attempt);
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold(TreeState& tree);
   absl::Status StartLeader(TreeState& tree, const Command& command,
                            internal::ComingLeader* leader,
@@ -213,7 +228,15 @@ class Supervisor::Impl final {
   void AskLater(TreeState& tree);
   void NoteLeaks(TreeState& tree);
   std::vector<Member> Describe(TreeState& tree);
+  void OnLeaks(TreeState& tree);
+  void StartWait(TreeState& tree);
+  void WaitOn(TreeState& tree);
+  void EndWait(TreeState& tree);
+  absl::Status KeepAll(TreeState& tree);
+  absl::Status SetApart(TreeState& tree);
+  absl::Status MoveWanted(TreeState& tree, const kernel::Cgroup& kept);
   bool TryFinish(TreeState& tree);
+  absl::StatusOr<std::vector<pid_t>> FindOrphans(const TreeState& tree);
   bool OrphansAreGone(TreeState& tree);
   void ReapLeader(TreeState& tree);
   void GiveUp(TreeState& tree);

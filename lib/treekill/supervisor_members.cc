@@ -44,6 +44,14 @@ absl::StatusOr<std::vector<pid_t>> internal::FindPids(const TreeState& tree) {
     std::sort(pids->begin(), pids->end());
     pids->erase(std::unique(pids->begin(), pids->end()), pids->end());
   }
+  if (!tree.kept_leaf_name.empty()) {
+    auto set_apart = [&tree](pid_t pid) {
+      absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
+      return cgroup.ok() && IsInLeaf(*cgroup, tree.kept_leaf_name);
+    };
+    pids->erase(std::remove_if(pids->begin(), pids->end(), set_apart),
+                pids->end());
+  }
   return pids;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "treekill/kernel/proc.h"
 #include "treekill/kernel/subreaper.h"
 #include "treekill/kernel/syscalls.h"
 #include "treekill/supervisor_impl.h"
@@ -10,6 +11,17 @@
 namespace treekill {
 
 using internal::TreeState;
+
+namespace {
+
+// Is it one that is to be kept, or who has come of one?
+bool IsSetApart(const TreeState& tree, pid_t pid) {
+  if (tree.kept_leaf_name.empty()) return false;
+  absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
+  return cgroup.ok() && internal::IsInLeaf(*cgroup, tree.kept_leaf_name);
+}
+
+}  // namespace
 
 // A program that was execed in the place of a shell keeps the shell's children.
 absl::Status Supervisor::Impl::Adopt() {
@@ -62,16 +74,24 @@ bool Supervisor::Impl::IsOurOwn(pid_t pid) const {
 
 // The children that are left when no tree is: orphans that have moved out of
 // the leaf, and members that are dying and do not count as live any more.
-bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
+absl::StatusOr<std::vector<pid_t>> Supervisor::Impl::FindOrphans(
+    const TreeState& tree) {
   absl::StatusOr<bool> left = ReapChildren();
-  if (!left.ok()) tree.report.errors.push_back(left.status());
-  if (!left.ok() || !*left) return true;
+  if (!left.ok()) return left.status();
+  std::vector<pid_t> orphans;
+  if (!*left) return orphans;
   absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
-  if (children.ok()) {
-    bool gone = true;
-    for (pid_t pid : *children) {
-      if (IsOurOwn(pid)) continue;
-      gone = false;
+  if (!children.ok()) return children.status();
+  for (pid_t pid : *children) {
+    if (!IsOurOwn(pid) && !IsSetApart(tree, pid)) orphans.push_back(pid);
+  }
+  return orphans;
+}
+
+bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
+  absl::StatusOr<std::vector<pid_t>> orphans = FindOrphans(tree);
+  if (orphans.ok()) {
+    for (pid_t pid : *orphans) {
       // A child of ours, and not reaped: the pid is its own. A dying member
       // does not mind; and one that lives in a cgroup which the command has
       // made in the place of its leaf looks like that.
@@ -81,10 +101,10 @@ bool Supervisor::Impl::OrphansAreGone(TreeState& tree) {
         tree.report.killed = true;
       }
     }
-    if (gone) return true;
+    if (orphans->empty()) return true;
   }
   tree.awaits_orphans = true;
-  tree.orphans_unseen = children.status();
+  tree.orphans_unseen = orphans.status();
   return false;
 }
 

@@ -56,7 +56,7 @@ absl::Status Supervisor::Impl::Place() {
       return placement.status();
     }
     Attempt attempt{.containment = Containment::kCgroup};
-    absl::Status less = GoDown(placement.status(), &attempt);
+    absl::Status less = GoDown(placement.status(), TreeOptions(), &attempt);
     containment_ = attempt.containment;
     no_cgroup_ = attempt.reason;
     return less;
@@ -143,6 +143,7 @@ absl::Status Supervisor::Impl::PlaceTree(TreeState& tree, ComingLeader* leader,
 // Chooses what Containment::kAuto takes when the containment of `attempt` is
 // not to be had, for the reason `why`; else says so.
 absl::Status Supervisor::Impl::GoDown(const absl::Status& why,
+                                      const TreeOptions& options,
                                       Attempt* attempt) {
   attempt->no_place = false;
   if (options_.containment != Containment::kAuto) return why;
@@ -157,7 +158,10 @@ absl::Status Supervisor::Impl::GoDown(const absl::Status& why,
   }
   // The first reason is the one to be done something about.
   if (attempt->reason.ok()) attempt->reason = why;
-  if (Suffices(attempt->containment, options_.require)) return absl::OkStatus();
+  if (Suffices(attempt->containment, options_.require) &&
+      internal::CheckLeaks(options, *attempt).ok()) {
+    return absl::OkStatus();
+  }
   if (options_.require == Containment::kScope) return why;
   absl::Status none = kernel::WithContext(why, "no cgroup can be had");
   if (!kernel::StatusHint(none).empty()) return none;
@@ -178,6 +182,7 @@ absl::StatusOr<std::unique_ptr<containment::Hold>> Supervisor::Impl::MakeHold(
       auto reaper =
           std::make_unique<guardian::ReaperClient>(guardian::ReaperForm{
               .program = options_.guardian_program,
+              .tree = tree.leaf_name,
               .kill_on_death = tree.options.on_supervisor_death ==
                                OnSupervisorDeath::kKillTree,
               .drain_timeout = tree.options.teardown.drain_timeout,

@@ -65,13 +65,15 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
   }
   Attempt attempt{.containment = FirstContainment(options),
                   .reason = no_cgroup_};
+  absl::Status leaks = internal::CheckLeaks(options, attempt);
+  if (!leaks.ok()) return leaks;
   absl::StatusOr<std::shared_ptr<TreeState>> tree =
       TryToSpawn(command, options, &attempt);
   for (int tries = 1; tries < kTries && KeeperHasGone(tree.status()); ++tries) {
     tree = TryToSpawn(command, options, &attempt);
   }
   while (attempt.no_place) {
-    absl::Status less = GoDown(tree.status(), &attempt);
+    absl::Status less = GoDown(tree.status(), options, &attempt);
     tree = less.ok() ? TryToSpawn(command, options, &attempt) : less;
   }
   if (!tree.ok()) {
@@ -161,6 +163,7 @@ absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
                                            Attempt* attempt) {
   tree.report.started = absl::Now();
   tree.started = kernel::MonotonicNow();
+  tree.timeout_end = tree.started + tree.options.timeout;
   absl::StatusOr<kernel::Child> child = BringToLife(tree, leader);
   if (!child.ok()) {
     attempt->no_place =
@@ -179,7 +182,7 @@ absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
   absl::Status watched = loop_.Watch(internal::LeaderFd(tree), EPOLLIN,
                                      KeyOf(tree.id, Source::kLeader));
   if (!watched.ok()) return watched;
-  SetAlarm(tree, tree.started + tree.options.timeout);
+  SetAlarm(tree, tree.timeout_end);
   return ArmTimer();
 }
 

@@ -56,6 +56,8 @@ absl::Status Validate(const TreeOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("there is no signal ", options.timeout_signal));
   }
+  absl::Status leaks = Validate(options.leaks);
+  if (!leaks.ok()) return leaks;
   TeardownPolicy policy = options.teardown;
   if (options.timeout_first_step.has_value()) {
     policy.steps.push_back(*options.timeout_first_step);
@@ -169,7 +171,12 @@ absl::StatusOr<bool> Tree::Wait(absl::Duration timeout) {
   return ended();
 }
 
-bool Tree::ending() const { return state_->phase != internal::Phase::kRunning; }
+bool Tree::leader_ended() const { return state_->leader_ended; }
+
+bool Tree::ending() const {
+  return state_->phase != internal::Phase::kRunning &&
+         state_->phase != internal::Phase::kWait;
+}
 
 bool Tree::ended() const { return state_->phase == internal::Phase::kEnded; }
 

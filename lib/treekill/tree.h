@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "treekill/leaks.h"
 #include "treekill/report.h"
 #include "treekill/scope.h"
 #include "treekill/teardown.h"
@@ -49,6 +50,9 @@ struct TreeOptions {
   bool diagnose_timeout = false;
 
   TeardownPolicy teardown = TeardownPolicy();
+
+  // Who is kept lives in a cgroup, else Spawn() fails: kFailedPrecondition.
+  LeakPolicy leaks = LeakPolicy();
 
   // What is to become of the tree when this process is killed. In effect, see
   // TreeReport::on_supervisor_death; kKillTree needs a cgroup or a subreaper,
@@ -152,6 +156,8 @@ class Tree final {
   // it has, false when `timeout` is over. Other trees are served as well.
   absl::StatusOr<bool> Wait(absl::Duration timeout = absl::InfiniteDuration());
 
+  // The leader has: the others may be waited for (OnLeak::kWait).
+  bool leader_ended() const;
   // The teardown has begun.
   bool ending() const;
   // Nothing of it is alive any more, or the drain timeout is over.

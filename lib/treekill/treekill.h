@@ -24,6 +24,8 @@
 #include "treekill/host.h"
 #include "treekill/journal.h"
 #include "treekill/keeper.h"
+#include "treekill/leaks.h"
+#include "treekill/live_run.h"
 #include "treekill/member.h"
 #include "treekill/report.h"
 #include "treekill/run.h"

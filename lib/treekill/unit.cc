@@ -1,7 +1,6 @@
 #include "treekill/unit.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,10 +16,10 @@
 #include "treekill/guardian/finish.h"
 #include "treekill/json.h"
 #include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/proc.h"
-#include "treekill/kernel/syscalls.h"
 #include "treekill/snapshot.h"
 #include "treekill/systemd/client.h"
 #include "treekill/systemd/unit_name.h"
@@ -34,9 +33,6 @@ constexpr absl::Duration kLate = absl::Seconds(1);
 // call it inactive meanwhile.
 constexpr absl::Duration kRestart = absl::Milliseconds(300);
 constexpr absl::Duration kAskAgain = absl::Milliseconds(20);
-
-// A poll that sleeps while the cgroup is removed may not be woken.
-constexpr int kLongestPollMs = 1000;
 
 // How often processes may be new, or in another cgroup, before we give up.
 constexpr int kRounds = 16;
@@ -148,29 +144,6 @@ absl::Status NotAllowed(const absl::Status& status) {
   return kernel::WithHint(status,
                           "it is not this user's; run as root, or with --user "
                           "for a unit of one's own");
-}
-
-// Until nobody is alive in it; false when it is `end` before.
-absl::StatusOr<bool> AwaitEmpty(const kernel::Cgroup& cgroup,
-                                absl::Duration end) {
-  absl::StatusOr<kernel::UniqueFd> events =
-      cgroup.OpenControl("cgroup.events", O_RDONLY);
-  if (absl::IsNotFound(events.status())) return true;
-  if (!events.ok()) return events.status();
-  while (true) {
-    absl::StatusOr<bool> populated =
-        kernel::ReadPopulated(events->get(), cgroup.path() + "/cgroup.events");
-    if (!populated.ok()) return populated.status();
-    if (!*populated) return true;
-    absl::Duration left = end - kernel::MonotonicNow();
-    if (left <= absl::ZeroDuration()) return false;
-    pollfd change{events->get(), POLLPRI, 0};
-    int64_t milliseconds =
-        absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
-    kernel::Poll(
-        &change, 1,
-        static_cast<int>(std::min<int64_t>(milliseconds, kLongestPollMs)));
-  }
 }
 
 }  // namespace
@@ -384,7 +357,7 @@ absl::StatusOr<std::vector<UnitMember>> Unit::Members() const {
       continue;
     }
     member.cgroup = cgroup->substr(own.size());
-    member.argv = kernel::ReadCommandLine(process.pid);
+    member.argv = process.argv;
     member.process = std::move(process);
     members.push_back(std::move(member));
   }
@@ -404,7 +377,7 @@ absl::StatusOr<bool> Unit::Wait(absl::Duration timeout) {
             " holds treekill itself, which would wait for its own end"));
       }
       impl_->DropClient();
-      absl::StatusOr<bool> empty = AwaitEmpty(*impl_->cgroup(), end);
+      absl::StatusOr<bool> empty = kernel::AwaitEmpty(*impl_->cgroup(), end);
       if (!empty.ok() || !*empty) return empty;
       since = kernel::MonotonicNow();
     }

@@ -21,6 +21,9 @@ struct Sizes {
   int idle_seconds = 10;
   int runs_in_turn = 1000;
   int runs_at_once = 50;
+  // Of one run that is listed, and runs that are.
+  int listed_members = 5000;
+  int listed_runs = 100;
 };
 
 // For a look at whether it works: the times mean nothing.
@@ -31,7 +34,9 @@ inline constexpr Sizes kQuick = {.rounds = 5,
                                  .tree_members = 50,
                                  .idle_seconds = 2,
                                  .runs_in_turn = 20,
-                                 .runs_at_once = 50};
+                                 .runs_at_once = 50,
+                                 .listed_members = 100,
+                                 .listed_runs = 10};
 
 // 1: `treekill run true` against `timeout 10 true`.
 void MeasureCommandLine(const Sizes& sizes, Results& results);
@@ -46,6 +51,9 @@ void MeasureMany(const Sizes& sizes, Results& results);
 
 // 6: treekill beside systemd-run, on a machine of tests/rig/systemd_machine.
 void MeasureCompanion(const Sizes& sizes, Results& results);
+
+// 7: `treekill ps` against a listing of /proc.
+void MeasureListing(const Sizes& sizes, Results& results);
 
 // The cgroups that are left and have this process's pid in their names: by its
 // own hand, the library's, or --name.

@@ -22,7 +22,7 @@ constexpr char kUsage[] =
     "  --quick          few rounds, to see that it works\n"
     "  --rounds=N       pairs of short commands (1000)\n"
     "  --tree-rounds=N  pairs of big trees (15)\n"
-    "  --items=LIST     some of them, such as 125 (12345); 6 needs systemd:\n"
+    "  --items=LIST     some of them, such as 125 (123457); 6 needs systemd:\n"
     "                   tests/rig/systemd_machine treekill_benchmark "
     "--items=6\n"
     "  --json=FILE      write the results there as well\n"
@@ -30,7 +30,7 @@ constexpr char kUsage[] =
 
 struct Options {
   Sizes sizes;
-  std::string items = "12345";
+  std::string items = "123457";
   std::string json;
   bool strict = false;
 };
@@ -96,7 +96,8 @@ int Main(int argc, char** argv) {
     void (*measure)(const Sizes&, Results&);
   } items[] = {{'1', MeasureCommandLine}, {'2', MeasureLibrary},
                {'3', MeasureBigTree},     {'4', MeasureIdle},
-               {'5', MeasureMany},        {'6', MeasureCompanion}};
+               {'5', MeasureMany},        {'6', MeasureCompanion},
+               {'7', MeasureListing}};
   for (const auto& item : items) {
     bool wanted = options.items.find(item.number) != std::string::npos;
     if (wanted && !Stopped()) item.measure(options.sizes, results);

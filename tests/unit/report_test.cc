@@ -20,14 +20,21 @@ using ::testing::Not;
 constexpr char kReplacement[] = "\xef\xbf\xbd";
 
 Member SomeMember() {
-  return Member{.pid = 11,
-                .parent = 12,
-                .process_group = 13,
-                .session = 14,
-                .start_time = uint64_t{1} << 63,
-                .name = "sleep",
-                .state = 'S',
-                .wait_channel = "hrtimer_nanosleep"};
+  return Member{
+      .pid = 11,
+      .parent = 12,
+      .process_group = 13,
+      .session = 14,
+      .start_time = uint64_t{1} << 63,
+      .age = absl::Milliseconds(1500),
+      .name = "sleep",
+      .argv = {"sleep", "60"},
+      .uid = 1000,
+      .state = 'S',
+      .wait_channel = "hrtimer_nanosleep",
+      .cgroup = "/treekill-build-1-2",
+      .reach = {.process_group = true, .subreaper = true, .cgroup = true},
+      .escapes = {Escape::kReparented, Escape::kIgnoresTerm}};
 }
 
 TreeReport SomeReport() {
@@ -48,6 +55,7 @@ TreeReport SomeReport() {
   report.errors = {kernel::ErrnoStatus(EIO, "read", "cannot read x")};
   report.started = absl::FromUnixSeconds(1700000000) + absl::Milliseconds(500);
   report.run_time = absl::Milliseconds(1500);
+  report.wait_time = absl::Milliseconds(2500);
   report.teardown_time = absl::Milliseconds(250);
   report.user_time = absl::Milliseconds(125);
   report.system_time = absl::Milliseconds(62.5);
@@ -106,6 +114,7 @@ TEST(ReportToJson, Times) {
   json times = Parsed(SomeReport()).at("times");
   EXPECT_EQ(times.at("started"), 1700000000.5);
   EXPECT_EQ(times.at("run"), 1.5);
+  EXPECT_EQ(times.at("wait"), 2.5);
   EXPECT_EQ(times.at("teardown"), 0.25);
   EXPECT_EQ(times.at("user"), 0.125);
   EXPECT_EQ(times.at("system"), 0.0625);
@@ -124,7 +133,27 @@ TEST(ReportToJson, Members) {
   EXPECT_EQ(member.at("name"), "sleep");
   EXPECT_EQ(member.at("state"), "S");
   EXPECT_EQ(member.at("wchan"), "hrtimer_nanosleep");
+  EXPECT_EQ(member.at("age"), 1.5);
+  EXPECT_EQ(member.at("uid"), 1000);
+  EXPECT_EQ(member.at("command"), (json{"sleep", "60"}));
+  EXPECT_FALSE(member.contains("command_truncated"));
+  EXPECT_EQ(member.at("cgroup"), "/treekill-build-1-2");
+  EXPECT_EQ(member.at("reach"), json::parse(R"({"process": false,
+      "process_group": true, "parent_death_signal": false, "subreaper": true,
+      "cgroup": true})"));
+  EXPECT_EQ(member.at("escapes"), (json{"reparented", "ignores-term"}));
   EXPECT_FALSE(Parsed(report).at("survivors").at(0).contains("wchan"));
+}
+
+TEST(ReportToJson, WhoIsKeptAndWhere) {
+  TreeReport report = SomeReport();
+  EXPECT_EQ(Parsed(report).at("kept"), json::array());
+  EXPECT_EQ(Parsed(report).at("kept_leaf"), nullptr);
+  report.kept = {SomeMember()};
+  report.kept_leaf = "/sys/fs/cgroup/treekill-build-1-3";
+  EXPECT_EQ(Parsed(report).at("kept").at(0).at("pid"), 11);
+  EXPECT_EQ(Parsed(report).at("kept_leaf"),
+            "/sys/fs/cgroup/treekill-build-1-3");
 }
 
 TEST(ReportToJson, HowTheLeaderEnded) {
@@ -164,6 +193,9 @@ TEST(ReportToJson, BytesThatAreNotUtf8) {
   EXPECT_EQ(parsed.at("command").at(0), std::string("a") + kReplacement + "b");
   EXPECT_EQ(parsed.at("command").at(1), kReplacement);
   EXPECT_EQ(parsed.at("command").at(2), "gr\xc3\xbcn");
+  // Nothing is lost.
+  EXPECT_EQ(parsed.at("command_base64"), (json{"Yf9i", "ww==", "Z3LDvG4="}));
+  EXPECT_EQ(parsed.at("leaked").at(0).at("name_base64"), "4oI=");
   EXPECT_EQ(parsed.at("leaked").at(0).at("name"), kReplacement);
   EXPECT_EQ(parsed.at("errors").at(0), kReplacement);
 }
@@ -173,6 +205,7 @@ TEST(ReportToJson, ControlCharactersComeBackAsTheyWere) {
   report.argv = {"\x1b[2J\n\t\"\\\x7f\x01", ""};
   EXPECT_EQ(Parsed(report).at("command").get<std::vector<std::string>>(),
             report.argv);
+  EXPECT_FALSE(Parsed(report).contains("command_base64"));
 }
 
 // A JSON library may take a list of two strings for a field and its value.

@@ -249,5 +249,39 @@ TEST(ParseRunCommandLine, Journal) {
   }
 }
 
+TEST(ParseRunCommandLine, OnLeak) {
+  struct Case {
+    std::string option;
+    LeakChoice choice;
+    absl::Duration wait;
+  };
+  for (const Case& given : std::vector<Case>{
+           {"--on-leak=kill", LeakChoice::kKill, absl::InfiniteDuration()},
+           {"--on-leak=warn", LeakChoice::kWarn, absl::InfiniteDuration()},
+           {"--on-leak=fail", LeakChoice::kFail, absl::InfiniteDuration()},
+           {"--on-leak=wait", LeakChoice::kWait, absl::InfiniteDuration()},
+           {"--on-leak=wait=inf", LeakChoice::kWait, absl::InfiniteDuration()},
+           {"--on-leak=wait=1min 30s", LeakChoice::kWait, absl::Seconds(90)},
+           {"--on-leak=wait=0", LeakChoice::kKill, absl::ZeroDuration()},
+           {"--on-leak=keep", LeakChoice::kKeep, absl::InfiniteDuration()}}) {
+    absl::StatusOr<RunCommandLine> line = Parse({given.option, "make"});
+    ASSERT_TRUE(line.ok()) << line.status();
+    EXPECT_EQ(line->on_leak, given.choice) << given.option;
+    EXPECT_EQ(line->leak_wait, given.wait) << given.option;
+  }
+  for (const char* bad : {"--on-leak=", "--on-leak=wait=", "--on-leak=waits",
+                          "--on-leak=wait=-1", "--on-leak=kill=3"}) {
+    EXPECT_THAT(ErrorOf({bad, "make"}), HasSubstr("invalid --on-leak")) << bad;
+  }
+}
+
+TEST(ParseRunCommandLine, KeepMayBeGivenAgain) {
+  absl::StatusOr<RunCommandLine> line =
+      Parse({"--keep=ssh-agent", "--keep", "*cache*", "make"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->keep, ElementsAre("ssh-agent", "*cache*"));
+  EXPECT_THAT(ErrorOf({"--keep=", "make"}), HasSubstr("invalid --keep ''"));
+}
+
 }  // namespace
 }  // namespace treekill::cli

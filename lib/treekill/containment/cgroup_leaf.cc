@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "treekill/containment/placement.h"
 #include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
@@ -66,8 +67,8 @@ class CgroupLeaf final : public Hold {
   void SetLeader(pid_t pid, int) override { leader_ = pid; }
 
   absl::StatusOr<bool> IsEmpty() override {
-    absl::StatusOr<bool> populated =
-        kernel::ReadPopulated(events_fd_.get(), events_path());
+    absl::StatusOr<bool> populated = kernel::ReadPopulated(
+        events_fd_.get(), leaf_.path() + "/cgroup.events");
     if (!populated.ok()) return populated.status();
     return !*populated;
   }
@@ -85,12 +86,12 @@ class CgroupLeaf final : public Hold {
                                             absl::StrCat("/", name_, "/"));
   }
 
-  absl::Status SetFrozen(bool frozen) override {
-    return leaf_.SetFrozen(frozen);
+  absl::StatusOr<bool> Freeze(absl::Duration until) override {
+    absl::Status set = leaf_.SetFrozen(true);
+    if (!set.ok()) return set;
+    return kernel::AwaitFrozen(leaf_, /*frozen=*/true, until);
   }
-  absl::StatusOr<bool> IsFrozen() override {
-    return kernel::ReadFrozen(events_fd_.get(), events_path());
-  }
+  absl::Status Thaw() override { return leaf_.SetFrozen(false); }
 
   SignalRound Signal(int signal, pid_t only_group) override {
     SignalRound round;
@@ -134,6 +135,8 @@ class CgroupLeaf final : public Hold {
     return status;
   }
 
+  void Keep() override { removed_ = true; }
+
  private:
   // Without cgroup.kill. Frozen, none of them forks, and who is just being born
   // is born frozen: so the passes end, however fast they had been forking. That
@@ -172,7 +175,6 @@ class CgroupLeaf final : public Hold {
     }
   }
 
-  std::string events_path() const { return leaf_.path() + "/cgroup.events"; }
   std::string kill_path() const { return leaf_.path() + "/cgroup.kill"; }
 
   absl::Status RemoveNothing() {
@@ -228,6 +230,7 @@ class CgroupLeaf final : public Hold {
   std::unordered_set<pid_t> signalled_;
   // Kill() may be called by any thread.
   std::atomic<bool> refused_ = false;
+  // Or to be left where it is.
   bool removed_ = false;
 };
 

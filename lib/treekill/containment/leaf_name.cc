@@ -111,40 +111,31 @@ absl::StatusOr<std::optional<pid_t>> FindPid(const LeafOwner& owner) {
   return 0;
 }
 
-// Is it alive, and was it at that moment?
-absl::StatusOr<OwnerState> FindOwner(const LeafOwner& owner) {
-  absl::StatusOr<std::optional<pid_t>> pid = FindPid(owner);
-  if (!pid.ok()) return pid.status();
-  if (!pid->has_value()) return OwnerState::kUnknown;
-  if (**pid == 0) return OwnerState::kGone;
-  absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
-      kernel::FindProcess(**pid);
-  if (!stat.ok()) return stat.status();
-  if (!stat->has_value() || (*stat)->IsDead()) return OwnerState::kGone;
-  uint64_t clock = kernel::NamespaceOf(**pid, "time");
-  if (clock != 0 && clock != kernel::NamespaceOf(0, "time")) {
-    return OwnerState::kUnknown;
-  }
-  return (*stat)->StartedAt() <= owner.moment ? OwnerState::kAlive
-                                              : OwnerState::kGone;
+OwnerSight Seen(OwnerState state, pid_t pid) {
+  return {.kept = false, .state = state, .pid = pid};
 }
 
-// By the leaf's marks, else by its name; nullopt when it is kept.
-absl::StatusOr<std::optional<LeafOwner>> OwnerOf(const kernel::Cgroup& leaf,
-                                                 const LeafOwner& named) {
+// By the leaf's marks, else by its name.
+struct MarkedOwner {
+  bool kept = false;
+  LeafOwner owner;
+};
+
+absl::StatusOr<MarkedOwner> OwnerOf(const kernel::Cgroup& leaf,
+                                    const LeafOwner& named) {
   absl::StatusOr<std::optional<std::string>> keep =
       leaf.Attribute(kKeepAttribute);
   if (!keep.ok()) return keep.status();
-  if (keep->has_value()) return std::nullopt;
+  MarkedOwner marked{.kept = keep->has_value(), .owner = named};
   absl::StatusOr<std::optional<std::string>> heir =
       leaf.Attribute(kOwnerAttribute);
   if (!heir.ok()) return heir.status();
   if (heir->has_value()) {
     std::vector<absl::string_view> words = absl::StrSplit(**heir, '-');
     std::optional<LeafOwner> parsed = TakeOwner(&words);
-    if (parsed.has_value() && words.empty()) return parsed;
+    if (parsed.has_value() && words.empty()) marked.owner = *parsed;
   }
-  return named;
+  return marked;
 }
 
 }  // namespace
@@ -182,22 +173,44 @@ absl::Status SetKept(const kernel::Cgroup& leaf) {
   return leaf.SetAttribute(kKeepAttribute, "1");
 }
 
-absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
-                                     const LeafOwner& named) {
-  absl::StatusOr<std::optional<LeafOwner>> owner = OwnerOf(leaf, named);
-  if (!owner.ok()) return owner.status();
-  if (!owner->has_value()) return OwnerState::kKept;
-  return FindOwner(**owner);
+// Is it alive, and was it at that moment?
+absl::StatusOr<OwnerSight> SeeOwner(const LeafOwner& owner) {
+  absl::StatusOr<std::optional<pid_t>> pid = FindPid(owner);
+  if (!pid.ok()) return pid.status();
+  if (!pid->has_value()) return Seen(OwnerState::kUnknown, 0);
+  if (**pid == 0) return Seen(OwnerState::kGone, owner.pid);
+  absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
+      kernel::FindProcess(**pid);
+  if (!stat.ok()) return stat.status();
+  if (!stat->has_value() || (*stat)->IsDead()) {
+    return Seen(OwnerState::kGone, owner.pid);
+  }
+  uint64_t clock = kernel::NamespaceOf(**pid, "time");
+  if (clock != 0 && clock != kernel::NamespaceOf(0, "time")) {
+    return Seen(OwnerState::kUnknown, 0);
+  }
+  return (*stat)->StartedAt() <= owner.moment
+             ? Seen(OwnerState::kAlive, **pid)
+             : Seen(OwnerState::kGone, owner.pid);
+}
+
+absl::StatusOr<OwnerSight> SeeOwner(const kernel::Cgroup& leaf,
+                                    const LeafOwner& named) {
+  absl::StatusOr<MarkedOwner> marked = OwnerOf(leaf, named);
+  if (!marked.ok()) return marked.status();
+  absl::StatusOr<OwnerSight> sight = SeeOwner(marked->owner);
+  if (sight.ok()) sight->kept = marked->kept;
+  return sight;
 }
 
 absl::StatusOr<OwnerWatch> WatchOwner(const kernel::Cgroup& leaf,
                                       const LeafOwner& named) {
-  absl::StatusOr<std::optional<LeafOwner>> owner = OwnerOf(leaf, named);
-  if (!owner.ok()) return owner.status();
+  absl::StatusOr<MarkedOwner> marked = OwnerOf(leaf, named);
+  if (!marked.ok()) return marked.status();
   OwnerWatch watch;
   watch.state = OwnerState::kKept;
-  if (!owner->has_value()) return watch;
-  absl::StatusOr<std::optional<pid_t>> pid = FindPid(**owner);
+  if (marked->kept) return watch;
+  absl::StatusOr<std::optional<pid_t>> pid = FindPid(marked->owner);
   if (!pid.ok()) return pid.status();
   if (pid->has_value() && **pid != 0) {
     absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(**pid);
@@ -206,9 +219,9 @@ absl::StatusOr<OwnerWatch> WatchOwner(const kernel::Cgroup& leaf,
     if (pidfd.ok()) watch.pidfd = *std::move(pidfd);
   }
   // Only now: the pid may have been another's by then.
-  absl::StatusOr<OwnerState> state = FindOwner(**owner);
-  if (!state.ok()) return state.status();
-  watch.state = *state;
+  absl::StatusOr<OwnerSight> sight = SeeOwner(marked->owner);
+  if (!sight.ok()) return sight.status();
+  watch.state = sight->state;
   return watch;
 }
 

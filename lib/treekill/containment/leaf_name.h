@@ -64,11 +64,23 @@ enum class OwnerState {
   kKept,
 };
 
+// A leaf's owner as it is seen from here.
+struct OwnerSight {
+  // SetKept(); then the owner is who would have to end it else.
+  bool kept = false;
+  // Not kKept.
+  OwnerState state = OwnerState::kUnknown;
+  // With kAlive, in our PID namespace. With kGone the number that it had in its
+  // own; with kUnknown 0.
+  pid_t pid = 0;
+};
 // `named` is what the leaf's name says. An error when it could not be found
 // out: nobody's life is to depend on whether a descriptor was left to look
 // with. kNotFound when the leaf has gone.
-absl::StatusOr<OwnerState> FindOwner(const kernel::Cgroup& leaf,
-                                     const LeafOwner& named);
+absl::StatusOr<OwnerSight> SeeOwner(const kernel::Cgroup& leaf,
+                                    const LeafOwner& named);
+// Without a leaf, that is without marks.
+absl::StatusOr<OwnerSight> SeeOwner(const LeafOwner& owner);
 
 // Of whoever is to end the leaf, if he is alive.
 struct OwnerWatch {

@@ -128,8 +128,7 @@ absl::Status ReaperClient::Launch(const kernel::ChildPlan& plan, int leader_end,
             [](const kernel::FdMove& a, const kernel::FdMove& b) {
               return a.to < b.to;
             });
-  const std::string command_line =
-      absl::StrCat(kReaperCommandLine, getpid(), ", holds its command");
+  const std::string command_line = FormatReaper(getpid(), form_.tree);
   const char* const paths[] = {program->c_str(), nullptr};
   const char* const argv[] = {command_line.c_str(), numbers.c_str(), nullptr};
   const char* const environment[] = {nullptr};

@@ -27,6 +27,8 @@ namespace treekill::guardian {
 struct ReaperForm {
   // Of the guardian, which is the reaper's as well: see FindProgram().
   std::string program;
+  // The name by which it is found: containment::NewLeafName().
+  std::string tree;
   // When we die: SIGKILL to everybody, as the guardian would. Else the leader
   // is killed if its plan says so, and nobody else.
   bool kill_on_death = false;

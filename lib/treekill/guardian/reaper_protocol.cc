@@ -2,8 +2,13 @@
 
 #include <cstring>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
 namespace treekill::guardian {
 namespace {
+
+constexpr char kHolds[] = ", holds ";
 
 // What comes first in a packed order; the lists follow in the order of their
 // counts.
@@ -108,6 +113,19 @@ class Reader final {
 };
 
 }  // namespace
+
+std::string FormatReaper(pid_t supervisor, const std::string& tree) {
+  return absl::StrCat(kReaperCommandLine, supervisor, kHolds, tree);
+}
+
+std::optional<std::string> ParseReaper(const std::string& text) {
+  size_t holds = text.find(kHolds);
+  if (!absl::StartsWith(text, kReaperCommandLine) ||
+      holds == std::string::npos) {
+    return std::nullopt;
+  }
+  return text.substr(holds + strlen(kHolds));
+}
 
 std::string PackOrder(const ReaperOrder& order) {
   const kernel::ChildPlan& plan = order.plan;

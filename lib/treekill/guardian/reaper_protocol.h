@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,12 +27,17 @@ constexpr uint32_t kReaperProtocol = 1;
 // What ps(1) shows; at most 15 bytes.
 constexpr char kReaperName[] = "treekill-reaper";
 
-// Its command line is this with the supervisor's pid and more behind it, and
-// the numbers of its descriptors, which are those that nobody else has: the
-// leader's channel, the tree's, the supervisor's pidfd, and the order in a
-// file.
+// Its command line is FormatReaper(), and the numbers of its descriptors, which
+// are those that nobody else has: the leader's channel, the tree's, the
+// supervisor's pidfd, and the order in a file.
 constexpr char kReaperCommandLine[] = "treekill: reaper of ";
 constexpr int kReaperFds = 4;
+
+// "treekill: reaper of 12, holds TREE"; `tree` is a containment::LeafName, as
+// if the tree had a leaf.
+std::string FormatReaper(pid_t supervisor, const std::string& tree);
+// The tree; nullopt when the text is none of that form.
+std::optional<std::string> ParseReaper(const std::string& text);
 
 // To the supervisor, over the leader's channel.
 struct LeaderNote {

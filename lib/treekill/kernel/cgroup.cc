@@ -13,7 +13,6 @@
 #include <functional>
 #include <memory>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -184,15 +183,6 @@ absl::Status Freeze(int directory, bool frozen, const std::string& shown) {
       WriteFile(directory, "cgroup.freeze", frozen ? "1" : "0",
                 absl::StrCat(shown, "/cgroup.freeze"));
   return MeansRemoved(StatusErrno(status)) ? absl::OkStatus() : status;
-}
-
-// Of cgroup.events; "" when the cgroup has been removed.
-absl::StatusOr<std::string> ReadEvents(int fd, const std::string& shown) {
-  char text[256];
-  ssize_t size = Pread(fd, text, sizeof(text), 0, "cgroup.events");
-  if (size >= 0) return std::string(text, size);
-  if (MeansRemoved(errno)) return std::string();
-  return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
 }
 
 absl::Status Rmdir(int parent, const std::string& name,
@@ -384,20 +374,14 @@ absl::Status WriteKill(int kill_fd, const std::string& shown) {
 }
 
 absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown) {
-  absl::StatusOr<std::string> events = ReadEvents(events_fd, shown);
-  if (!events.ok()) return events.status();
-  return absl::StrContains(*events, "populated 1");
-}
-
-absl::StatusOr<bool> ReadFrozen(int events_fd, const std::string& shown) {
-  absl::StatusOr<std::string> events = ReadEvents(events_fd, shown);
-  if (!events.ok()) return events.status();
-  if (events->empty()) return true;
-  if (!absl::StrContains(*events, "frozen ")) {
-    return absl::UnimplementedError(
-        "this kernel cannot freeze a cgroup; Linux 5.2 and later can");
+  char text[256];
+  ssize_t size = Pread(events_fd, text, sizeof(text), 0, "cgroup.events");
+  if (size < 0) {
+    if (MeansRemoved(errno)) return false;
+    return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
   }
-  return absl::StrContains(*events, "frozen 1");
+  return absl::string_view(text, size).find("populated 1") !=
+         absl::string_view::npos;
 }
 
 }  // namespace treekill::kernel

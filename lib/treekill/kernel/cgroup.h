@@ -133,11 +133,6 @@ absl::Status WriteKill(int kill_fd, const std::string& shown);
 // for a change, at most one in 10 ms.
 absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown);
 
-// The same: is everybody here and below frozen? True when the cgroup has been
-// removed. Who sleeps uninterruptibly keeps it false. kUnimplemented before
-// Linux 5.2.
-absl::StatusOr<bool> ReadFrozen(int events_fd, const std::string& shown);
-
 }  // namespace treekill::kernel
 
 #endif  // TREEKILL_KERNEL_CGROUP_H_

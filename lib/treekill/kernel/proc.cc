@@ -26,6 +26,11 @@ std::string ProcPath(pid_t pid, const char* file) {
   return absl::StrCat("/proc/", pid, "/", file);
 }
 
+absl::Duration OfTicks(uint64_t ticks) {
+  static const int64_t a_second = sysconf(_SC_CLK_TCK);
+  return absl::Seconds(1) * ticks / a_second;
+}
+
 bool MeansGone(const absl::Status& status) {
   int error = StatusErrno(status);
   return error == ENOENT || error == ESRCH;
@@ -53,6 +58,12 @@ std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
                 absl::SimpleAtoi(fields[17], &stat.threads) &&
                 absl::SimpleAtoi(fields[19], &stat.start_time);
   if (!parsed) return std::nullopt;
+  // utime, stime, cutime, cstime.
+  for (int field = 11; field <= 14; ++field) {
+    uint64_t ticks = 0;
+    if (!absl::SimpleAtoi(fields[field], &ticks)) return std::nullopt;
+    stat.cpu_ticks += ticks;
+  }
   return stat;
 }
 
@@ -69,10 +80,8 @@ std::optional<ProcessStat> ReadProcessStat(pid_t pid) {
   return found.ok() ? *std::move(found) : std::nullopt;
 }
 
-absl::Duration ProcessStat::StartedAt() const {
-  static const int64_t ticks = sysconf(_SC_CLK_TCK);
-  return absl::Seconds(1) * start_time / ticks;
-}
+absl::Duration ProcessStat::StartedAt() const { return OfTicks(start_time); }
+absl::Duration ProcessStat::CpuTime() const { return OfTicks(cpu_ticks); }
 
 uint64_t NamespaceOf(pid_t pid, const std::string& kind) {
   struct stat status;

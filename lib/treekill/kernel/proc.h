@@ -28,10 +28,14 @@ struct ProcessStat {
   int threads = 0;
   // Clock ticks since boot; with the pid it names one process for ever.
   uint64_t start_time = 0;
+  // Clock ticks of CPU time, its own and that of the children it has waited
+  // for.
+  uint64_t cpu_ticks = 0;
 
   // `start_time` as a time since boot, rounded down to a clock tick: of the
   // clock of BootTimeNow().
   absl::Duration StartedAt() const;
+  absl::Duration CpuTime() const;
 
   // A zombie leader with live threads is not dead.
   bool IsDead() const { return state == 'X' || (state == 'Z' && threads <= 1); }

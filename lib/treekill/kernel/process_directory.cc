@@ -44,6 +44,11 @@ std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
       std::vector<absl::string_view> ids =
           absl::StrSplit(line, '\t', absl::SkipEmpty());
       has_uid = ids.size() == 4 && absl::SimpleAtoi(ids[1], &status.uid);
+    } else if (absl::ConsumePrefix(&line, "NSpid:")) {
+      std::vector<absl::string_view> pids =
+          absl::StrSplit(line, '\t', absl::SkipEmpty());
+      status.is_in_inner_namespace = pids.size() > 1;
+      status.is_namespace_init = pids.size() > 1 && pids.back() == "1";
     } else if (absl::ConsumePrefix(&line, "SigIgn:")) {
       has_signals = absl::SimpleHexAtoi(absl::StripAsciiWhitespace(line),
                                         &status.ignored_signals);

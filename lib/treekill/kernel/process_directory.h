@@ -23,6 +23,10 @@ struct ProcessStatus {
   uid_t uid = 0;
   // Bit N-1 is signal N.
   uint64_t ignored_signals = 0;
+  // It is in a PID namespace below this one; and is its init, at whose end the
+  // kernel kills everybody there: pid_namespaces(7).
+  bool is_in_inner_namespace = false;
+  bool is_namespace_init = false;
 };
 
 // Parses the text of /proc/PID/status; nullopt when it is not one.

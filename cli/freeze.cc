@@ -1,0 +1,72 @@
+#include "cli/freeze.h"
+
+#include <getopt.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/run_names.h"
+#include "treekill/treekill.h"
+
+namespace treekill::cli {
+namespace {
+
+constexpr char kFreezeHelp[] =
+    "Usage: treekill freeze NAME...\n"
+    "\n"
+    "Stops every process of the runs of these names, until 'treekill thaw'.\n"
+    "They need not consent, cannot see it, and can be ended all the same; the\n"
+    "time of a --timeout goes on. Returns when all stand still.\n"
+    "\n";
+constexpr char kThawHelp[] =
+    "Usage: treekill thaw NAME...\n"
+    "\n"
+    "Lets the processes of the runs of these names go on that 'treekill\n"
+    "freeze' has stopped.\n"
+    "\n";
+constexpr char kMoreHelp[] =
+    "\n"
+    "  -h, --help                 this text\n"
+    "\n"
+    "Exit status: 0; 1 when no run is called NAME; 125 when treekill itself\n"
+    "failed, as with a run that is held by a subreaper.\n";
+
+int ForEachRun(int argc, char** argv, const char* help,
+               absl::Status (*change)(LiveRun* run)) {
+  constexpr option kOptions[] = {{"help", no_argument, nullptr, 'h'},
+                                 {nullptr, 0, nullptr, 0}};
+  const std::string subcommand = argv[0];
+  OptionReader reader(argc, argv, subcommand.c_str(), "+:h", kOptions);
+  if (reader.Next()) {
+    return PrintToStdout(absl::StrCat(help, kNameHelp, kMoreHelp));
+  }
+  if (!reader.status().ok()) return Fail(reader.status());
+  if (reader.rest().empty()) {
+    Message(absl::StrCat("nothing is named; usage: treekill ", subcommand,
+                         " NAME...; 'treekill ps' lists what there is"));
+    return kOwnFailure;
+  }
+  NamedRuns named = FindNamedRuns(reader.rest());
+  for (LiveRun& run : named.runs) {
+    absl::Status changed = change(&run);
+    if (!changed.ok()) named.status = FailOfRun(changed);
+  }
+  return named.status;
+}
+
+}  // namespace
+
+int FreezeMain(int argc, char** argv) {
+  return ForEachRun(argc, argv, kFreezeHelp,
+                    [](LiveRun* run) { return run->Freeze(); });
+}
+
+int ThawMain(int argc, char** argv) {
+  return ForEachRun(argc, argv, kThawHelp,
+                    [](LiveRun* run) { return run->Thaw(); });
+}
+
+}  // namespace treekill::cli

@@ -1,0 +1,168 @@
+#include "treekill/guardian/foreign_reaper.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "treekill/guardian/reaper_protocol.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/process_directory.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill::guardian {
+namespace {
+
+// More than any of theirs.
+constexpr size_t kLongestCommandLine = 1024;
+
+// Of all processes, so no more than this is read of most.
+bool IsCalledReaper(pid_t pid) {
+  std::string path = absl::StrCat("/proc/", pid, "/comm");
+  absl::StatusOr<std::string> name = kernel::ReadFile(AT_FDCWD, path, path);
+  return name.ok() && *name == absl::StrCat(kReaperName, "\n");
+}
+
+// One process of a reaper; nullopt when it is none.
+std::optional<FoundReaper> LookAt(pid_t pid) {
+  absl::StatusOr<kernel::ProcessDirectory> directory =
+      kernel::ProcessDirectory::Open(pid);
+  if (!directory.ok()) return std::nullopt;
+  absl::StatusOr<std::string> line =
+      directory->CommandLine(kLongestCommandLine);
+  absl::StatusOr<kernel::ProcessStat> stat = directory->Stat();
+  absl::StatusOr<kernel::ProcessStatus> status = directory->Status();
+  if (!line.ok() || !stat.ok() || !status.ok()) return std::nullopt;
+  if (stat->comm != kReaperName || stat->IsDead()) return std::nullopt;
+  bool is_trusted =
+      geteuid() == 0 || status->uid == 0 || status->uid == geteuid();
+  std::optional<std::string> id =
+      ParseReaper(line->substr(0, line->find('\0')));
+  if (!is_trusted || !id.has_value()) return std::nullopt;
+  std::optional<containment::LeafName> tree = containment::ParseLeafName(*id);
+  if (!tree.has_value()) return std::nullopt;
+  return FoundReaper{.id = *std::move(id),
+                     .tree = *std::move(tree),
+                     .uid = status->uid,
+                     .processes = {*std::move(stat)}};
+}
+
+}  // namespace
+
+pid_t FoundReaper::inner() const {
+  for (const kernel::ProcessStat& outer : processes) {
+    for (const kernel::ProcessStat& inner : processes) {
+      if (inner.parent == outer.pid) return inner.pid;
+    }
+  }
+  return 0;
+}
+
+absl::StatusOr<std::vector<FoundReaper>> FindReapers() {
+  absl::StatusOr<std::vector<pid_t>> pids = kernel::ListProcesses();
+  if (!pids.ok()) return pids.status();
+  std::vector<FoundReaper> found;
+  for (pid_t pid : *pids) {
+    if (!IsCalledReaper(pid)) continue;
+    std::optional<FoundReaper> reaper = LookAt(pid);
+    if (!reaper.has_value()) continue;
+    auto known = std::find_if(
+        found.begin(), found.end(), [&reaper](const FoundReaper& other) {
+          return other.id == reaper->id && other.uid == reaper->uid;
+        });
+    if (known == found.end()) {
+      found.push_back(*std::move(reaper));
+    } else {
+      known->processes.push_back(std::move(reaper->processes[0]));
+    }
+  }
+  return found;
+}
+
+absl::StatusOr<std::unique_ptr<ForeignReaper>> ForeignReaper::Open(
+    const FoundReaper& reaper) {
+  std::vector<Process> processes;
+  for (const kernel::ProcessStat& process : reaper.processes) {
+    absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(process.pid);
+    if (absl::IsNotFound(pidfd.status())) continue;
+    if (!pidfd.ok()) return pidfd.status();
+    std::optional<kernel::ProcessStat> now =
+        kernel::ReadProcessStat(process.pid);
+    bool is_same = now.has_value() && now->start_time == process.start_time;
+    if (!is_same || kernel::HasEnded(pidfd->get())) continue;
+    processes.push_back({process.pid, *std::move(pidfd)});
+  }
+  if (processes.empty()) {
+    return absl::NotFoundError(absl::StrCat(reaper.id, " is over"));
+  }
+  return std::unique_ptr<ForeignReaper>(
+      new ForeignReaper(std::move(processes)));
+}
+
+bool ForeignReaper::AwaitEnd(absl::Duration until) const {
+  constexpr absl::Duration kLongestPoll = absl::Seconds(1);
+  for (const Process& process : processes_) {
+    while (!kernel::HasEnded(process.pidfd.get())) {
+      absl::Duration left = until - kernel::MonotonicNow();
+      if (left <= absl::ZeroDuration()) return false;
+      pollfd ended{process.pidfd.get(), POLLIN, 0};
+      absl::Duration patience =
+          std::min(absl::Ceil(left, absl::Milliseconds(1)), kLongestPoll);
+      kernel::Poll(&ended, 1,
+                   static_cast<int>(absl::ToInt64Milliseconds(patience)));
+    }
+  }
+  return true;
+}
+
+containment::Descendants ForeignReaper::descendants() const {
+  std::vector<pid_t> ancestors;
+  for (const Process& process : processes_) {
+    if (kernel::HasEnded(process.pidfd.get())) continue;
+    ancestors.push_back(process.pid);
+  }
+  return containment::Descendants(std::move(ancestors));
+}
+
+absl::StatusOr<bool> ForeignReaper::IsEmpty() {
+  return std::all_of(processes_.begin(), processes_.end(),
+                     [](const Process& process) {
+                       return kernel::HasEnded(process.pidfd.get());
+                     });
+}
+
+absl::StatusOr<std::vector<pid_t>> ForeignReaper::Members() {
+  return descendants().Pids();
+}
+
+bool ForeignReaper::Contains(pid_t pid) const {
+  absl::StatusOr<std::vector<pid_t>> pids = descendants().Pids();
+  return pids.ok() && std::find(pids->begin(), pids->end(), pid) != pids->end();
+}
+
+containment::SignalRound ForeignReaper::Signal(int signal, pid_t only_group) {
+  return descendants().Signal(signal, only_group, /*leader=*/0);
+}
+
+absl::Status ForeignReaper::Kill() {
+  containment::SignalRound round =
+      descendants().Signal(SIGKILL, /*only_group=*/0, /*leader=*/0);
+  refused_ = round.refused > 0 && round.signalled == 0;
+  return round.error;
+}
+
+absl::Status ForeignReaper::Remove() {
+  absl::StatusOr<bool> empty = IsEmpty();
+  if (!empty.ok() || *empty) return empty.status();
+  return kernel::ErrnoStatus(EBUSY, "waitid", "a process of it is alive");
+}
+
+}  // namespace treekill::guardian

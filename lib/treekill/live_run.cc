@@ -1,0 +1,246 @@
+#include "treekill/live_run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "treekill/guardian/finish.h"
+#include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/process_directory.h"
+#include "treekill/live_run_impl.h"
+
+namespace treekill {
+namespace {
+
+// Among that many that came first the leader is looked for first: members are
+// listed in the order in which they came, as a rule.
+constexpr size_t kFirst = 16;
+
+using kernel::ProcessStat;
+
+bool IsOlder(const ProcessStat& a, const std::optional<ProcessStat>& b) {
+  return !b.has_value() ||
+         std::tie(a.start_time, a.pid) < std::tie(b->start_time, b->pid);
+}
+
+struct Eldest {
+  std::optional<ProcessStat> child;
+  std::optional<ProcessStat> any;
+};
+
+void LookAt(pid_t pid, pid_t parent, Eldest* eldest) {
+  std::optional<ProcessStat> stat = kernel::ReadProcessStat(pid);
+  if (!stat.has_value() || stat->IsDead()) return;
+  bool is_child = parent != 0 && stat->parent == parent;
+  if (is_child && IsOlder(*stat, eldest->child)) eldest->child = *stat;
+  if (IsOlder(*stat, eldest->any)) eldest->any = *stat;
+}
+
+absl::Status CheckHoldsUs(const LiveRun::Impl& run, const char* would) {
+  absl::StatusOr<std::vector<pid_t>> pids = run.Pids();
+  if (!pids.ok()) return pids.status();
+  if (std::find(pids->begin(), pids->end(), getpid()) == pids->end()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      run.info().id, " holds treekill itself, which would ", would));
+}
+
+std::string WithoutSlashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+}  // namespace
+
+const char* RunStateName(RunState state) {
+  switch (state) {
+    case RunState::kFrozen:
+      return "frozen";
+    case RunState::kKept:
+      return "kept";
+    case RunState::kOrphaned:
+      return "orphaned";
+    case RunState::kRunning:
+      break;
+  }
+  return "running";
+}
+
+LiveRunInfo internal::InfoOf(const std::string& id,
+                             const containment::LeafName& name,
+                             const containment::OwnerSight& owner) {
+  LiveRunInfo info;
+  info.name = name.name;
+  info.id = id;
+  info.supervisor = owner.pid;
+  absl::Duration age = kernel::BootTimeNow() - name.owner.moment;
+  info.age = std::max(age, absl::ZeroDuration());
+  if (owner.kept) {
+    info.state = RunState::kKept;
+  } else if (owner.state == containment::OwnerState::kGone) {
+    info.state = RunState::kOrphaned;
+  }
+  if (owner.state == containment::OwnerState::kAlive) {
+    std::optional<ProcessStat> stat = kernel::ReadProcessStat(owner.pid);
+    if (stat.has_value()) info.supervisor_name = stat->comm;
+  }
+  return info;
+}
+
+void internal::FindLeader(pid_t leaders_parent, LiveRunInfo* info) {
+  const std::vector<pid_t>& pids = info->pids;
+  Eldest eldest;
+  size_t first = leaders_parent == 0 ? 0 : std::min(kFirst, pids.size());
+  for (size_t i = 0; i < first; ++i) LookAt(pids[i], leaders_parent, &eldest);
+  for (size_t i = first; i < pids.size() && !eldest.child.has_value(); ++i) {
+    LookAt(pids[i], leaders_parent, &eldest);
+  }
+  if (eldest.child.has_value()) info->leader = eldest.child->pid;
+  const std::optional<ProcessStat>& shown =
+      eldest.child.has_value() ? eldest.child : eldest.any;
+  if (!shown.has_value()) return;
+  info->command_name = shown->comm;
+  std::vector<Member> described = DescribeMembers({shown->pid});
+  if (described.empty()) return;
+  info->argv = std::move(described[0].argv);
+  info->argv_truncated = described[0].argv_truncated;
+}
+
+absl::Status internal::WithOwner(const absl::Status& status,
+                                 const LiveRunInfo& info) {
+  if (!absl::IsPermissionDenied(status) || info.uid == geteuid()) return status;
+  return kernel::WithHint(
+      status, absl::StrCat("it is user ", info.uid, "'s; run as that or root"));
+}
+
+internal::TreeBounds LiveRun::Impl::Bounds() const {
+  internal::TreeBounds bounds;
+  bounds.uid = info_.uid;
+  std::optional<ProcessStat> leader;
+  if (info_.leader != 0) leader = kernel::ReadProcessStat(info_.leader);
+  std::optional<ProcessStat> supervisor;
+  if (!info_.supervisor_name.empty()) {
+    supervisor = kernel::ReadProcessStat(info_.supervisor);
+  }
+  if (!leader.has_value() || !supervisor.has_value()) return bounds;
+  bounds.leader = leader->pid;
+  bounds.session = supervisor->session;
+  // It has been given one of its own, or none.
+  bounds.process_group = leader->process_group == supervisor->process_group
+                             ? supervisor->process_group
+                             : leader->pid;
+  absl::StatusOr<kernel::ProcessDirectory> directory =
+      kernel::ProcessDirectory::Open(leader->pid);
+  if (!directory.ok()) return bounds;
+  absl::StatusOr<kernel::ProcessStatus> status = directory->Status();
+  if (status.ok()) bounds.uid = status->uid;
+  return bounds;
+}
+
+LiveRun::LiveRun(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LiveRun::LiveRun(LiveRun&&) noexcept = default;
+LiveRun& LiveRun::operator=(LiveRun&&) noexcept = default;
+LiveRun::~LiveRun() = default;
+
+const LiveRunInfo& LiveRun::info() const { return impl_->info(); }
+
+absl::StatusOr<std::vector<Member>> LiveRun::Members() const {
+  absl::StatusOr<std::vector<Member>> members = impl_->Members();
+  if (absl::IsNotFound(members.status())) return std::vector<Member>();
+  return members;
+}
+
+absl::Status LiveRun::Freeze(absl::Duration patience) {
+  absl::Status may = CheckHoldsUs(*impl_, "stand still as well");
+  if (!may.ok()) return may;
+  return impl_->SetFrozen(true, kernel::MonotonicNow() + patience);
+}
+
+absl::Status LiveRun::Thaw(absl::Duration patience) {
+  return impl_->SetFrozen(false, kernel::MonotonicNow() + patience);
+}
+
+absl::StatusOr<bool> LiveRun::Wait(absl::Duration timeout) {
+  absl::Duration until = kernel::MonotonicNow() + timeout;
+  absl::Status may = CheckHoldsUs(*impl_, "wait for its own end");
+  if (absl::IsNotFound(may)) return true;
+  if (!may.ok()) return may;
+  absl::StatusOr<bool> ended = impl_->AwaitEnd(until);
+  if (absl::IsNotFound(ended.status())) return true;
+  return ended;
+}
+
+absl::StatusOr<RunEnd> LiveRun::End(const RunEndOptions& options) {
+  absl::Status may = CheckHoldsUs(*impl_, "end itself");
+  if (!may.ok()) return may;
+  absl::StatusOr<std::unique_ptr<containment::Hold>> hold = impl_->MakeHold();
+  if (!hold.ok()) return internal::WithOwner(hold.status(), info());
+  guardian::RestOfTeardown rest;
+  rest.drain_timeout = options.drain_timeout;
+  if (options.signal != SIGKILL) {
+    (*hold)->Signal(options.signal, /*only_group=*/0);
+    rest.grace_end = kernel::MonotonicNow() + options.grace;
+  }
+  std::vector<guardian::Finisher> finishers;
+  finishers.emplace_back(*std::move(hold), rest);
+  guardian::FinishAll(&finishers);
+  RunEnd end;
+  end.error = finishers[0].result();
+  end.drained = end.error.ok();
+  end.killed = finishers[0].killed();
+  if (end.drained) return end;
+  absl::StatusOr<std::vector<pid_t>> alive = finishers[0].hold().Members();
+  if (alive.ok()) end.survivors = internal::DescribeMembers(*alive);
+  return end;
+}
+
+absl::Status LiveRun::Join() { return impl_->Join(); }
+
+absl::StatusOr<std::vector<LiveRun>> ListRuns() {
+  absl::Status proc = kernel::CheckProc();
+  if (!proc.ok()) return proc;
+  internal::RunImpls found;
+  absl::Status looked = internal::FindCgroupRuns(&found);
+  if (looked.ok()) looked = internal::FindReaperRuns(&found);
+  if (!looked.ok()) return looked;
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return a->info().age > b->info().age;
+  });
+  std::vector<LiveRun> runs;
+  for (auto& impl : found) runs.emplace_back(std::move(impl));
+  return runs;
+}
+
+absl::StatusOr<std::vector<LiveRun>> FindRuns(const std::string& target) {
+  absl::StatusOr<std::vector<LiveRun>> runs = ListRuns();
+  if (!runs.ok()) return runs.status();
+  const std::string path = WithoutSlashes(target);
+  pid_t pid = 0;
+  bool is_number = absl::SimpleAtoi(target, &pid) && pid > 0;
+  auto is_called = [&](const LiveRun& run) {
+    const LiveRunInfo& info = run.info();
+    return !target.empty() &&
+           (info.name == target || info.id == target || info.leaf == path);
+  };
+  bool is_name = std::any_of(runs->begin(), runs->end(), is_called);
+  std::vector<LiveRun> meant;
+  for (LiveRun& run : *runs) {
+    bool is_meant =
+        is_name ? is_called(run) : is_number && run.info().supervisor == pid;
+    if (is_meant) meant.push_back(std::move(run));
+  }
+  if (!meant.empty()) return meant;
+  return absl::NotFoundError(absl::StrCat("no run is called '", target,
+                                          "'; 'treekill ps' lists them"));
+}
+
+}  // namespace treekill

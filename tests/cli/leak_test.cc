@@ -1,0 +1,332 @@
+// --on-leak and --keep: what becomes of processes that outlive the command, and
+// what is said of them.
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "tests/cli/fixture.h"
+
+namespace treekill::rig {
+namespace {
+
+using Json = nlohmann::json;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+class LeakTest : public CliTest {
+ protected:
+  // Whatever a failed test has kept.
+  void TearDown() override {
+    if (HasFailure()) KillByCookie(cookie());
+    CliTest::TearDown();
+  }
+
+  // `treekill run` of a shell's script.
+  Outcome RunScript(Arguments options, const std::string& script) {
+    return StartScript(std::move(options), script)->Wait();
+  }
+
+  std::unique_ptr<Program> StartScript(Arguments options,
+                                       const std::string& script) {
+    options.insert(options.end(), {"--report", File("report"), "-k", "300ms",
+                                   "--", "bash", "-c", script});
+    return StartRun(std::move(options));
+  }
+
+  Json Report() const { return Json::parse(Read("report")); }
+
+  // Ends what was kept, as a person would.
+  void EndKept(const std::string& name) {
+    Outcome outcome = Start({TreekillPath(), "kill", name})->Wait();
+    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    EXPECT_THAT(LeftLeaves(), IsEmpty());
+  }
+};
+
+constexpr char kDaemon[] = "setsid sleep 60 & ";
+
+TEST_F(LeakTest, IsKilledWithoutAWordByDefault) {
+  for (Arguments options : {Arguments{}, Arguments{"--on-leak=kill"}}) {
+    Outcome outcome = RunScript(options, absl::StrCat(kDaemon, "exit 0"));
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_EQ(outcome.errors, "");
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+  }
+}
+
+TEST_F(LeakTest, WarnSaysWhoAndHow) {
+  Outcome outcome =
+      RunScript({"--on-leak=warn"}, absl::StrCat(kDaemon, "exit 4"));
+  EXPECT_EQ(outcome.exit_code(), 4);
+  EXPECT_THAT(outcome.errors,
+              ContainsRegex("^treekill: outlived the command: pid [0-9]+ "
+                            "\\(sleep 60\\), [0-9a-z.]+ old: new-session, "
+                            "reparented\n$"));
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(LeakTest, WarnOfWhomNothingButTheParentTells) {
+  Outcome outcome = RunScript({"--on-leak=warn"}, "sleep 60 & exit 0");
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
+}
+
+TEST_F(LeakTest, WarnNamesTwentyAndCountsTheRest) {
+  Outcome outcome = RunScript({"--on-leak=warn"},
+                              "for i in {1..25}; do sleep 60 & done; exit 0");
+  std::vector<std::string> lines = absl::StrSplit(outcome.errors, '\n');
+  EXPECT_THAT(lines, SizeIs(22));
+  EXPECT_EQ(lines[20], "treekill: and 5 more");
+}
+
+TEST_F(LeakTest, NothingRawReachesTheTerminal) {
+  Outcome outcome = RunScript({"--on-leak=warn"},
+                              "(exec -a $'\\e[31mred\\a\\nnext\\xff' "
+                              "sleep 60) & sleep 0.3; exit 0");
+  EXPECT_THAT(outcome.errors,
+              HasSubstr("\\x1b[31mred\\x07\\x0anext\\xff 60), "));
+  EXPECT_THAT(outcome.errors, Not(HasSubstr("\033")));
+  EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'), 1);
+}
+
+TEST_F(LeakTest, FailIsForCommandsThatSucceed) {
+  Outcome leaks =
+      RunScript({"--on-leak=fail"}, absl::StrCat(kDaemon, "exit 0"));
+  EXPECT_EQ(leaks.exit_code(), 123);
+  EXPECT_THAT(leaks.errors, HasSubstr("outlived the command: pid "));
+  EXPECT_EQ(Report()["exit_status"], 123);
+  Outcome fails =
+      RunScript({"--on-leak=fail"}, absl::StrCat(kDaemon, "exit 5"));
+  EXPECT_EQ(fails.exit_code(), 5);
+  Outcome clean = RunScript({"--on-leak=fail"}, "sleep 0.1 & wait; exit 0");
+  EXPECT_EQ(clean.exit_code(), 0);
+  EXPECT_EQ(clean.errors, "");
+}
+
+TEST_F(LeakTest, FailSeesWhoHasMovedAway) {
+  std::string move = absl::StrCat("(echo $BASHPID >", OwnCgroup(),
+                                  "/cgroup.procs; setsid sleep 60) & "
+                                  "sleep 0.3; exit 0");
+  Outcome outcome = RunScript({"--on-leak=fail"}, move);
+  EXPECT_EQ(outcome.exit_code(), 123);
+  EXPECT_THAT(outcome.errors, HasSubstr(", migrated\n"));
+}
+
+TEST_F(LeakTest, WaitIsForTheTreeToEmpty) {
+  Outcome outcome = RunScript({"--on-leak=wait"},
+                              absl::StrCat("(setsid bash -c 'sleep 0.5; touch ",
+                                           File("done"), "') & exit 6"));
+  EXPECT_EQ(outcome.exit_code(), 6);
+  EXPECT_EQ(outcome.errors, "");
+  EXPECT_TRUE(std::filesystem::exists(File("done")));
+  Json report = Report();
+  EXPECT_EQ(report["leaked_count"], 0);
+  EXPECT_EQ(report["reason"], "exit");
+  EXPECT_FALSE(report["killed"]);
+  EXPECT_GT(report["times"]["wait"], 0.4);
+  EXPECT_LT(report["times"]["run"], report["times"]["wait"]);
+}
+
+TEST_F(LeakTest, WaitIsForThoseWhoHaveMovedAwayToo) {
+  Outcome outcome = RunScript(
+      {"--on-leak=wait"},
+      absl::StrCat("(echo $BASHPID >", OwnCgroup(), "/cgroup.procs; setsid ",
+                   "bash -c 'sleep 0.7; touch ", File("done"),
+                   "') & sleep 0.2; exit 0"));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_EQ(outcome.errors, "");
+  EXPECT_TRUE(std::filesystem::exists(File("done")));
+}
+
+TEST_F(LeakTest, WaitBelowASubreaperAndForAProcessGroup) {
+  for (const char* containment : {"subreaper", "process-group"}) {
+    SCOPED_TRACE(containment);
+    unlink(File("done").c_str());
+    Outcome outcome = RunScript(
+        {"--on-leak=wait", absl::StrCat("--containment=", containment)},
+        absl::StrCat("(sleep 0.5; touch ", File("done"), ") & exit 6"));
+    EXPECT_EQ(outcome.exit_code(), 6);
+    EXPECT_TRUE(std::filesystem::exists(File("done")));
+  }
+}
+
+TEST_F(LeakTest, WaitEndsWhenItsTimeIsOver) {
+  Outcome outcome =
+      RunScript({"--on-leak=wait=300ms"}, absl::StrCat(kDaemon, "exit 0"));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, HasSubstr("outlived the command: pid "));
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+  EXPECT_EQ(Report()["leaked_count"], 1);
+  EXPECT_GE(Report()["times"]["wait"], 0.3);
+}
+
+TEST_F(LeakTest, TheTimeoutGoesOnWhileItWaits) {
+  Outcome outcome = RunScript({"--on-leak=wait", "--timeout=500ms"},
+                              absl::StrCat(kDaemon, "exit 0"));
+  EXPECT_EQ(outcome.exit_code(), 124);
+  EXPECT_EQ(Report()["reason"], "timeout");
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(LeakTest, SignalsEndTheWait) {
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    SCOPED_TRACE(signal);
+    std::unique_ptr<Program> run = StartScript(
+        {"--on-leak=wait"},
+        absl::StrCat(kDaemon, "echo $$ >", File("leader"), "; exit 7"));
+    ASSERT_TRUE(Eventually([&] {
+      return FindByCookie(cookie()).size() == 2 && !Read("leader").empty() &&
+             !std::filesystem::exists(
+                 absl::StrCat("/proc/", std::stoi(Read("leader")), "/exe"));
+    }));
+    run->Signal(signal);
+    EXPECT_EQ(run->Wait().exit_code(), 7);
+    EXPECT_EQ(Report()["reason"], "stop");
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    unlink(File("leader").c_str());
+  }
+}
+
+TEST_F(LeakTest, TreekillKilledWhileItWaitsLeavesNothing) {
+  std::unique_ptr<Program> run =
+      StartScript({"--on-leak=wait"},
+                  absl::StrCat(kDaemon, "touch ", File("up"), "; exit 0"));
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(File("up")); }));
+  run->Signal(SIGKILL);
+  run->Wait();
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(60)), IsEmpty());
+}
+
+TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {
+  Outcome outcome = RunScript({"--name=kept-one", "--on-leak=keep"},
+                              absl::StrCat(kDaemon, "sleep 60 & exit 5"));
+  EXPECT_EQ(outcome.exit_code(), 5);
+  EXPECT_THAT(
+      outcome.errors,
+      ContainsRegex("^treekill: kept: [0-9]+ \\(sleep\\), [0-9]+ "
+                    "\\(sleep\\); to end it: treekill kill kept-one\n"));
+  Json report = Report();
+  EXPECT_EQ(report["leaked_count"], 0);
+  EXPECT_THAT(report["kept"], SizeIs(2));
+  EXPECT_TRUE(report["drained"]);
+  EXPECT_THAT(LeftLeaves(), testing::ElementsAre(report["kept_leaf"]));
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(2));
+  // It is not what dead supervisors have left.
+  EXPECT_EQ(Start({TreekillPath(), "gc", OwnCgroup()})->Wait().output,
+            "nothing to collect\n");
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(2));
+  Outcome listed = Start({TreekillPath(), "ps", "kept-one"})->Wait();
+  EXPECT_THAT(listed.output, HasSubstr("kept"));
+  EndKept("kept-one");
+}
+
+TEST_F(LeakTest, KeepWithNobodyToKeepLeavesNothing) {
+  Outcome outcome = RunScript({"--on-leak=keep", "--keep=ssh-agent"}, "exit 0");
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_EQ(outcome.errors, "");
+  EXPECT_EQ(Report()["kept_leaf"], nullptr);
+}
+
+TEST_F(LeakTest, KeepIsForTheEndOfTheCommandItselfOnly) {
+  Outcome outcome =
+      RunScript({"--on-leak=keep", "--keep=sleep", "--timeout=500ms"},
+                absl::StrCat(kDaemon, "sleep 60"));
+  EXPECT_EQ(outcome.exit_code(), 124);
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(LeakTest, WhatEndsLaterLeavesACgroupThatGcRemoves) {
+  RunScript({"--on-leak=keep"}, "sleep 60 & exit 0");
+  KillByCookie(cookie());
+  EXPECT_TRUE(Eventually([&] {
+    Outcome outcome = Start({TreekillPath(), "gc", OwnCgroup()})->Wait();
+    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    return LeftLeaves().empty();
+  }));
+}
+
+TEST_F(LeakTest, ARealSshAgentIsKeptAndTheOthersAreNot) {
+  ASSERT_EQ(system("command -v ssh-agent >/dev/null"), 0)
+      << "openssh-client is not installed";
+  Outcome outcome = RunScript(
+      {"--name=agent", "--on-leak=fail", "--keep=ssh-agent"},
+      absl::StrCat("ssh-agent -a ", File("socket"), " >", File("variables"),
+                   "; ", kDaemon, "sleep 60 & exit 0"));
+  // The others have leaked.
+  EXPECT_EQ(outcome.exit_code(), 123);
+  EXPECT_THAT(outcome.errors,
+              ContainsRegex("kept: [0-9]+ \\(ssh-agent\\); to end it: "
+                            "treekill kill agent\n"));
+  Json report = Report();
+  EXPECT_EQ(report["leaked_count"], 2);
+  ASSERT_THAT(report["kept"], SizeIs(1));
+  EXPECT_EQ(report["kept"][0]["name"], "ssh-agent");
+  EXPECT_THAT(FindByCookie(cookie()),
+              testing::ElementsAre(report["kept"][0]["pid"]));
+  // It works: 1 says that it has no keys, 2 that there is no agent.
+  Outcome asked =
+      RunProgram({"ssh-add", "-l"}, {{"SSH_AUTH_SOCK", File("socket")}});
+  EXPECT_EQ(asked.exit_code(), 1) << asked.errors;
+  EndKept("agent");
+  asked = RunProgram({"ssh-add", "-l"}, {{"SSH_AUTH_SOCK", File("socket")}});
+  EXPECT_EQ(asked.exit_code(), 2);
+}
+
+TEST_F(LeakTest, WhoIsBelowAKeptOneIsKept) {
+  RunScript({"--name=cache", "--keep=cache-*"},
+            "(exec -a cache-server bash -c 'sleep 60 & (sleep 60 &) ; sleep 60;"
+            " true') & sleep 0.5; sleep 60 & exit 0");
+  // Its two children that live below it; the double fork is the command's.
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(3));
+  EndKept("cache");
+}
+
+TEST_F(LeakTest, WaitIsNotForThoseWhoAreKept) {
+  Outcome outcome =
+      RunScript({"--name=wanted", "--on-leak=wait", "--keep=wanted-one"},
+                absl::StrCat("(exec -a wanted-one sleep 60) & sleep 0.3; ",
+                             "(setsid bash -c 'sleep 0.5; touch ", File("done"),
+                             "') & exit 0"));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_TRUE(std::filesystem::exists(File("done")));
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(1));
+  EndKept("wanted");
+}
+
+TEST_F(LeakTest, NobodyIsKeptWithoutACgroup) {
+  for (const char* containment : {"subreaper", "process-group", "process"}) {
+    for (const char* keep : {"--on-leak=keep", "--keep=ssh-agent"}) {
+      Outcome outcome =
+          RunScript({keep, absl::StrCat("--containment=", containment)},
+                    absl::StrCat("touch ", File("ran")));
+      EXPECT_EQ(outcome.exit_code(), 125);
+      EXPECT_THAT(outcome.errors,
+                  HasSubstr("can be kept in a cgroup only, and it would be "
+                            "held by a "));
+      EXPECT_FALSE(std::filesystem::exists(File("ran")));
+    }
+  }
+}
+
+TEST_F(LeakTest, BadValuesAreRefused) {
+  for (const char* option :
+       {"--on-leak=never", "--on-leak=wait=soon", "--on-leak=", "--keep="}) {
+    Outcome outcome = Run({option, "--", "touch", File("ran")});
+    EXPECT_EQ(outcome.exit_code(), 125) << option;
+    EXPECT_THAT(outcome.errors, testing::StartsWith("treekill: invalid --"));
+    EXPECT_FALSE(std::filesystem::exists(File("ran")));
+  }
+}
+
+}  // namespace
+}  // namespace treekill::rig

@@ -1,0 +1,268 @@
+// What the report says would reach each process that got away, and how it got
+// away: right for every escape of the suite, and in agreement with who lives on
+// when each method is really used.
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/cli/escapes.h"
+#include "tests/cli/fixture.h"
+
+namespace treekill::rig {
+namespace {
+
+using Json = nlohmann::json;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAreArray;
+
+using Words = std::set<std::string>;
+
+struct ExpectedMember {
+  // While the leader lives.
+  Words escapes;
+  // The methods that hit it.
+  Words reach;
+  // It is the leader's child, or was left to the adopter by one.
+  bool is_orphaned_by_leader = true;
+
+  bool operator<(const ExpectedMember& other) const {
+    return std::tie(escapes, reach) < std::tie(other.escapes, other.reach);
+  }
+  bool operator==(const ExpectedMember& other) const {
+    return escapes == other.escapes && reach == other.reach;
+  }
+};
+
+struct ExpectedEscape {
+  Escape escape;
+  std::vector<ExpectedMember> members;
+};
+
+const Words kAllButTheLeaders = {"process_group", "subreaper", "cgroup"};
+const Words kByWhoeverAdopts = {"subreaper", "cgroup"};
+
+const ExpectedMember kPlain = {{}, kAllButTheLeaders};
+const ExpectedMember kBelow = {{}, kAllButTheLeaders, false};
+const ExpectedMember kInSession = {{"new-session"}, kByWhoeverAdopts};
+const ExpectedMember kInSessionBelow = {
+    {"new-session"}, kByWhoeverAdopts, false};
+const ExpectedMember kDaemon = {{"new-session", "reparented"},
+                                kByWhoeverAdopts};
+// Its session is its own, but its PID namespace ends with the init of that.
+const ExpectedMember kInNamespace = {{"new-session"}, kAllButTheLeaders, false};
+const ExpectedMember kMoved = {{"new-session", "migrated"}, {"subreaper"}};
+const ExpectedMember kMovedBelow = {
+    {"new-session", "migrated"}, {"subreaper"}, false};
+
+const ExpectedEscape kExpected[] = {
+    {{"child"}, {kPlain}},
+    {{"process-group"}, {{{"new-process-group"}, kByWhoeverAdopts}}},
+    {{"setsid"}, {kInSession}},
+    {{"double-fork"}, {kDaemon}},
+    {{"daemon"}, {kDaemon}},
+    {{"bare"}, {kInSession}},
+    {{"ignore-signals"}, {{{"new-session", "ignores-term"}, kByWhoeverAdopts}}},
+    {{"stopped"}, {kInSession}},
+    {{"traced"}, {kInSession, kInSessionBelow}},
+    {{"frozen"}, {kPlain}},
+    {{"nested"}, {kPlain, kPlain, kPlain}},
+    {{"vfork"}, {kPlain}},
+    {{"threads"}, {kPlain, kBelow, kBelow, kBelow, kBelow}},
+    {{"clone-parent"}, {kPlain}},
+    {{"subreaper"}, {kPlain, kInSessionBelow}},
+    {{"pid-namespace"}, {kPlain, kBelow, kInNamespace}},
+    {{"migrate"}, {kMoved, kMovedBelow}},
+    {{"sleepers", 6}, {kInSession, kInSession, kPlain, kPlain, kPlain, kPlain}},
+    {{"term-then-child"}, {{{"ignores-term"}, kAllButTheLeaders}}},
+    {{"slow-term"}, {kPlain}}};
+
+void PrintTo(const ExpectedEscape& expected, std::ostream* out) {
+  *out << expected.escape.mode;
+}
+
+void PrintTo(const ExpectedMember& member, std::ostream* out) {
+  *out << Json({{"escapes", member.escapes}, {"reach", member.reach}});
+}
+
+class ReachTest : public CliTest,
+                  public testing::WithParamInterface<ExpectedEscape> {
+ protected:
+  void TearDown() override {
+    // Of a method that leaves some alive.
+    KillByCookie(cookie());
+    RemoveMadeCgroups();
+    CliTest::TearDown();
+  }
+
+  // Runs it to the ending, in which everybody is alive but the leader.
+  Json RunToReport(Ending ending, std::vector<std::string> options = {}) {
+    std::string report = File("report");
+    options.insert(options.end(), {"--report", report});
+    RunToEnding(RunEscapee(TreekillPath(), options, escapee(),
+                           GetParam().escape, ending),
+                environment(), escapee().ready, ending);
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    return Json::parse(ReadAll(report));
+  }
+
+  // Who lives on when the command is ended by that containment alone.
+  size_t CountSurvivors(const std::string& containment) {
+    RunToEnding(
+        RunEscapee(TreekillPath(), {"--containment", containment, "-k", "0"},
+                   escapee(), GetParam().escape, Ending::kTerm),
+        environment(), escapee().ready, Ending::kTerm);
+    size_t count = FindByCookie(cookie()).size();
+    KillByCookie(cookie());
+    RemoveMadeCgroups();
+    unlink(escapee().ready.c_str());
+    return count;
+  }
+
+  // Those of the modes that nest cgroups, where the command has no leaf of its
+  // own.
+  static void RemoveMadeCgroups() {
+    for (const char* made : {"/a/b/c", "/a/b", "/a", "/frozen"}) {
+      std::string path = absl::StrCat(OwnCgroup(), made);
+      Eventually([&] { return rmdir(path.c_str()) == 0 || errno == ENOENT; });
+    }
+  }
+
+  Escapee escapee() const { return {EscapeePath(), cookie(), File("ready")}; }
+
+  static ExpectedMember Seen(const Json& member) {
+    ExpectedMember seen;
+    for (const Json& escape : member["escapes"]) {
+      seen.escapes.insert(escape.get<std::string>());
+    }
+    for (const auto& [method, hits] : member["reach"].items()) {
+      if (hits.get<bool>()) seen.reach.insert(method);
+    }
+    return seen;
+  }
+
+  // By the report's list `key`, the leader left out.
+  static std::vector<ExpectedMember> SeenIn(const Json& report,
+                                            const char* key) {
+    std::vector<ExpectedMember> seen;
+    for (const Json& member : report[key]) {
+      if (member["pid"] == report["leader"]["pid"]) continue;
+      seen.push_back(Seen(member));
+    }
+    return seen;
+  }
+};
+
+TEST_P(ReachTest, IsRightWhileTheLeaderLives) {
+  Json report = RunToReport(Ending::kTerm);
+  std::vector<ExpectedMember> seen = SeenIn(report, "members");
+  EXPECT_THAT(seen, UnorderedElementsAreArray(GetParam().members));
+  for (const Json& member : report["members"]) {
+    if (member["pid"] != report["leader"]["pid"]) continue;
+    EXPECT_EQ(Seen(member).reach,
+              Words({"process", "process_group", "parent_death_signal",
+                     "subreaper", "cgroup"}));
+    EXPECT_EQ(Seen(member).escapes, Words());
+  }
+}
+
+TEST_P(ReachTest, IsRightWhenTheLeaderHasEnded) {
+  std::vector<ExpectedMember> expected = GetParam().members;
+  for (ExpectedMember& member : expected) {
+    if (member.is_orphaned_by_leader) member.escapes.insert("reparented");
+  }
+  std::vector<ExpectedMember> seen =
+      SeenIn(RunToReport(Ending::kExit), "leaked");
+  EXPECT_THAT(seen, UnorderedElementsAreArray(expected));
+}
+
+TEST_P(ReachTest, IsTheSameBelowASubreaperButForTheCgroup) {
+  // Where nothing is below a cgroup of its own, nobody has left it.
+  std::vector<ExpectedMember> expected = GetParam().members;
+  for (ExpectedMember& member : expected) {
+    member.reach.erase("cgroup");
+    member.escapes.erase("migrated");
+  }
+  std::vector<ExpectedMember> seen = SeenIn(
+      RunToReport(Ending::kTerm, {"--containment=subreaper"}), "members");
+  EXPECT_THAT(seen, UnorderedElementsAreArray(expected));
+}
+
+// Each method is used for itself, and kills whom the report says it would.
+TEST_P(ReachTest, AgreesWithWhoReallySurvives) {
+  Json members = RunToReport(Ending::kTerm)["members"];
+  unlink(escapee().ready.c_str());
+  auto count_out_of_reach = [&](const char* method) {
+    return std::count_if(
+        members.begin(), members.end(),
+        [&](const Json& member) { return !member["reach"][method]; });
+  };
+  EXPECT_EQ(CountSurvivors("process"), count_out_of_reach("process"));
+  EXPECT_EQ(CountSurvivors("process-group"),
+            count_out_of_reach("process_group"));
+  EXPECT_EQ(CountSurvivors("subreaper"), count_out_of_reach("subreaper"));
+  // The parent-death signal, and then a bare cgroup.kill.
+  Program treekill(RunEscapee(TreekillPath(), {"--guardian=no"}, escapee(),
+                              GetParam().escape, Ending::kTerm),
+                   environment());
+  ASSERT_TRUE(Eventually([&] { return !Read("ready").empty(); }));
+  std::vector<std::string> leaves = LeftLeaves();
+  std::string leaf = *std::min_element(leaves.begin(), leaves.end());
+  treekill.Signal(SIGKILL);
+  treekill.Wait();
+  size_t expected = count_out_of_reach("parent_death_signal");
+  EXPECT_TRUE(Eventually([&] {
+    return FindByCookie(cookie()).size() == expected;
+  })) << FindByCookie(cookie()).size();
+  WriteAll(leaf + "/cgroup.kill", "1");
+  expected = count_out_of_reach("cgroup");
+  EXPECT_TRUE(Eventually([&] {
+    return FindByCookie(cookie()).size() == expected;
+  })) << FindByCookie(cookie()).size();
+  KillByCookie(cookie());
+  EXPECT_EQ(RunProgram({TreekillPath(), "gc", OwnCgroup()}).exit_code(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Escapes, ReachTest, testing::ValuesIn(kExpected),
+    [](const testing::TestParamInfo<ExpectedEscape>& info) {
+      return CamelCase(info.param.escape.mode);
+    });
+
+class ReachOfOneTest : public CliTest {};
+
+TEST_F(ReachOfOneTest, HolderOfTheOutputIsNamed) {
+  std::string script = absl::StrCat(
+      "'", TreekillPath(), "' run --on-leak=warn --report='", File("report"),
+      "' '", EscapeePath(), "' output-holder --cookie=", cookie(), " | cat");
+  Outcome outcome = RunProgram({"bash", "-c", script}, environment());
+  Json leaked = Json::parse(Read("report"))["leaked"];
+  ASSERT_EQ(leaked.size(), 1U);
+  EXPECT_EQ(leaked[0]["escapes"],
+            Json({"new-session", "reparented", "holds-stdout"}));
+  EXPECT_THAT(outcome.errors,
+              testing::HasSubstr(": new-session, reparented, holds-stdout\n"));
+}
+
+TEST_F(ReachOfOneTest, EveryMemberOfAForkBombIsReached) {
+  Escape escape{"fork-bomb", 50};
+  Escapee escapee{EscapeePath(), cookie(), File("ready")};
+  RunToEnding(RunEscapee(TreekillPath(), {"--report", File("report")}, escapee,
+                         escape, Ending::kTerm),
+              environment(), escapee.ready, Ending::kTerm);
+  Json members = Json::parse(Read("report"))["members"];
+  // Most that are listed have ended when their turn comes.
+  EXPECT_GE(members.size(), 1U);
+  for (const Json& member : members) {
+    EXPECT_TRUE(member["reach"]["subreaper"]) << member;
+    EXPECT_TRUE(member["reach"]["cgroup"]) << member;
+  }
+}
+
+}  // namespace
+}  // namespace treekill::rig

@@ -1,0 +1,60 @@
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+#include "treekill/kernel/process_directory.h"
+
+namespace treekill::kernel {
+namespace {
+
+std::string Status(const std::string& uid, const std::string& pids,
+                   const std::string& ignored) {
+  return "Name:\tUid:\t1\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t7\n" + uid +
+         pids + "SigBlk:\tffffffffffffffff\n" + ignored +
+         "SigCgt:\t0000000000000002\n";
+}
+
+constexpr char kUid[] = "Uid:\t1000\t1001\t1002\t1003\n";
+constexpr char kPids[] = "NSpid:\t7\n";
+constexpr char kIgnored[] = "SigIgn:\t0000000000004001\n";
+
+TEST(ParseProcessStatus, EveryField) {
+  std::optional<ProcessStatus> status =
+      ParseProcessStatus(Status(kUid, kPids, kIgnored));
+  ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(status->uid, 1001U);
+  EXPECT_EQ(status->ignored_signals, 0x4001U);
+  EXPECT_FALSE(status->is_in_inner_namespace);
+  EXPECT_FALSE(status->is_namespace_init);
+}
+
+TEST(ParseProcessStatus, PidNamespaces) {
+  std::optional<ProcessStatus> inner =
+      ParseProcessStatus(Status(kUid, "NSpid:\t7\t12\n", kIgnored));
+  ASSERT_TRUE(inner.has_value());
+  EXPECT_TRUE(inner->is_in_inner_namespace);
+  EXPECT_FALSE(inner->is_namespace_init);
+  std::optional<ProcessStatus> init =
+      ParseProcessStatus(Status(kUid, "NSpid:\t7\t3\t1\n", kIgnored));
+  ASSERT_TRUE(init.has_value());
+  EXPECT_TRUE(init->is_namespace_init);
+  // Ours.
+  std::optional<ProcessStatus> own =
+      ParseProcessStatus(Status(kUid, "NSpid:\t1\n", kIgnored));
+  ASSERT_TRUE(own.has_value());
+  EXPECT_FALSE(own->is_namespace_init);
+}
+
+TEST(ParseProcessStatus, WhatIsNone) {
+  EXPECT_FALSE(ParseProcessStatus("").has_value());
+  EXPECT_FALSE(ParseProcessStatus(Status("", kPids, kIgnored)).has_value());
+  EXPECT_FALSE(ParseProcessStatus(Status(kUid, kPids, "")).has_value());
+  EXPECT_FALSE(
+      ParseProcessStatus(Status("Uid:\t1\n", kPids, kIgnored)).has_value());
+  EXPECT_FALSE(
+      ParseProcessStatus(Status(kUid, kPids, "SigIgn:\tx\n")).has_value());
+}
+
+}  // namespace
+}  // namespace treekill::kernel
