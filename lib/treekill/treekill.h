@@ -16,6 +16,7 @@
 #define TREEKILL_TREEKILL_H_
 
 #include "treekill/command.h"
+#include "treekill/diagnosis.h"
 #include "treekill/end_options.h"
 #include "treekill/error.h"
 #include "treekill/exit_status.h"
