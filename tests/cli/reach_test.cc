@@ -3,13 +3,17 @@
 // when each method is really used.
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/cli/escapes.h"
 #include "tests/cli/fixture.h"
@@ -235,6 +239,65 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 class ReachOfOneTest : public CliTest {};
+
+// The demo's escapees, by the names of their rows.
+struct DemoRow {
+  const char* name;
+  const char* mode;
+  bool moves = false;
+};
+
+constexpr DemoRow kDemoRows[] = {{"the command itself", "leader"},
+                                 {"child", "child"},
+                                 {"grandchild", "grandchild"},
+                                 {"setsid", "setsid"},
+                                 {"double fork", "double-fork"},
+                                 {"ignores TERM", "ignore-term"},
+                                 {"daemon in a nested cgroup", "nested"},
+                                 {"daemon in another cgroup", "move", true}};
+
+// What `treekill demo` prints, and what the report says of the same escapee.
+TEST_F(ReachOfOneTest, AgreesWithTheDemo) {
+  Json demo =
+      Json::parse(Start({TreekillPath(), "demo", "--json"})->Wait().output);
+  std::map<std::pair<std::string, std::string>, Json> survived;
+  for (const Json& cell : demo["results"]) {
+    survived[{cell["escapee"], cell["method"]}] = cell["survived"];
+  }
+  std::string elsewhere = absl::StrCat(OwnCgroup(), "/elsewhere");
+  ASSERT_EQ(mkdir(elsewhere.c_str(), 0755), 0);
+  for (const DemoRow& row : kDemoRows) {
+    SCOPED_TRACE(row.name);
+    unlink(File("pid").c_str());
+    std::unique_ptr<Program> run = StartRun(
+        {"--report", File("report"), "--", "sh", "-c",
+         absl::StrCat("exec '", TreekillPath(), "' demo-escapee ", row.mode,
+                      " 9 ", row.moves ? elsewhere : "", " 9>", File("pid"))});
+    pid_t pid = 0;
+    ASSERT_TRUE(
+        Eventually([&] { return absl::StrContains(Read("pid"), "\n"); }));
+    ASSERT_EQ(sscanf(Read("pid").c_str(), "%d", &pid), 1) << Read("pid");
+    run->Signal(SIGTERM);
+    run->Wait();
+    Json members = Json::parse(Read("report"))["members"];
+    auto found =
+        std::find_if(members.begin(), members.end(),
+                     [&](const Json& member) { return member["pid"] == pid; });
+    ASSERT_NE(found, members.end());
+    const Json& reach = (*found)["reach"];
+    auto is_hit = [&](const char* method) { return reach[method] == true; };
+    EXPECT_EQ((survived[{row.name, "process"}]), !is_hit("process"));
+    EXPECT_EQ((survived[{row.name, "process-group"}]),
+              !is_hit("process_group"));
+    EXPECT_EQ((survived[{row.name, "parent-death signal"}]),
+              !is_hit("parent_death_signal"));
+    EXPECT_EQ((survived[{row.name, "subreaper"}]), !is_hit("subreaper"));
+    // With a cgroup treekill is a subreaper as well.
+    EXPECT_EQ((survived[{row.name, "cgroup"}]),
+              !is_hit("cgroup") && !is_hit("subreaper"));
+  }
+  EXPECT_TRUE(Eventually([&] { return rmdir(elsewhere.c_str()) == 0; }));
+}
 
 TEST_F(ReachOfOneTest, HolderOfTheOutputIsNamed) {
   std::string script = absl::StrCat(

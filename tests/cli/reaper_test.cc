@@ -322,7 +322,13 @@ TEST_F(SetuidMemberTest, IsReportedAtOnceAsASurvivor) {
   EXPECT_EQ(outcome.exit_code(), 122) << outcome.errors;
   EXPECT_LT(outcome.duration, absl::Seconds(9));
   EXPECT_THAT(outcome.errors, HasSubstr("survives SIGKILL"));
-  EXPECT_EQ(Report()["survivors"].size(), 1U);
+  auto survivors = Report()["survivors"];
+  ASSERT_EQ(survivors.size(), 1U);
+  EXPECT_EQ(survivors[0]["uid"], 0);
+  EXPECT_EQ(survivors[0]["escapes"][2], "other-uid") << survivors[0];
+  // What demo shows of it, too.
+  EXPECT_EQ(survivors[0]["reach"]["subreaper"], false);
+  EXPECT_EQ(survivors[0]["reach"]["process_group"], false);
   EXPECT_EQ(FindByCookie(cookie()).size(), 1U);
   KillByCookie(cookie());
 }

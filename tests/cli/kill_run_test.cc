@@ -1,0 +1,149 @@
+// treekill kill NAME: ends runs by their names.
+#include <csignal>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/cli/runs_fixture.h"
+
+namespace treekill::rig {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+class KillRunTest : public RunsTest {
+ protected:
+  Outcome Kill(Arguments arguments) {
+    arguments.insert(arguments.begin(), {TreekillPath(), "kill"});
+    return Start(std::move(arguments))->Wait();
+  }
+
+  // A run with a daemon below its shell, all of which are deaf to TERM.
+  std::unique_ptr<Program> StartDeaf(const std::string& name,
+                                     Arguments options = {}) {
+    size_t before = FindByCookie(cookie()).size();
+    options.insert(options.end(),
+                   {"--name", name, "--", "bash", "-c",
+                    "trap '' TERM; setsid sleep 60 & sleep 60; true"});
+    std::unique_ptr<Program> run = StartRun(std::move(options));
+    EXPECT_TRUE(Eventually([&] {
+      size_t count = 0;
+      for (pid_t pid : FindByCookie(cookie())) count += SleepsIn(pid, "nano");
+      return count >= 2 && FindByCookie(cookie()).size() >= before + 4;
+    }));
+    return run;
+  }
+};
+
+TEST_F(KillRunTest, NothingOfItIsAliveThen) {
+  for (const char* containment : {"auto", "subreaper"}) {
+    SCOPED_TRACE(containment);
+    std::unique_ptr<Program> run = StartDeaf(
+        "deaf", {absl::StrCat("--containment=", containment), "-k", "0"});
+    Outcome outcome = Kill({"-v", "-k", "100ms", "deaf"});
+    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    EXPECT_THAT(outcome.errors,
+                ContainsRegex("^treekill: nothing of treekill-deaf-[0-9a-f-]+ "
+                              "is alive; SIGKILL was needed\n$"));
+    EXPECT_EQ(run->Wait().signal(), SIGKILL);
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+  }
+}
+
+TEST_F(KillRunTest, TermIsFirstAndIsEnoughForMost) {
+  std::unique_ptr<Program> run =
+      StartRun({"--name=soft", "bash", "-c",
+                "trap 'echo ended; exit 9' TERM; sleep 60 & wait"});
+  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 3; }));
+  Outcome outcome = Kill({"-v", "soft"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, testing::EndsWith("is alive\n"));
+  Outcome ended = run->Wait();
+  EXPECT_EQ(ended.exit_code(), 9);
+  EXPECT_EQ(ended.output, "ended\n");
+}
+
+TEST_F(KillRunTest, MinusNineIsAtOnce) {
+  std::unique_ptr<Program> run = StartDeaf("nine");
+  EXPECT_EQ(Kill({"-9", "nine"}).exit_code(), 0);
+  EXPECT_EQ(run->Wait().signal(), SIGKILL);
+}
+
+// Their graces go on together.
+TEST_F(KillRunTest, SeveralAtTheSameTime) {
+  std::vector<std::unique_ptr<Program>> runs;
+  for (const char* name : {"one", "two", "two"}) {
+    runs.push_back(StartDeaf(name));
+  }
+  Outcome outcome = Kill({"-v", "-k", "100ms", "one", "two"});
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'), 3);
+  for (std::unique_ptr<Program>& run : runs) run->Wait();
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(KillRunTest, AnUnknownOneBesideDoesNotSaveTheOthers) {
+  std::unique_ptr<Program> run = StartDeaf("known");
+  Outcome outcome = Kill({"-9", "unknown", "known"});
+  EXPECT_EQ(outcome.exit_code(), 1);
+  EXPECT_EQ(outcome.errors,
+            "treekill: no run is called 'unknown'; 'treekill ps' lists them\n");
+  run->Wait();
+}
+
+TEST_F(KillRunTest, ADryRunTouchesNobody) {
+  std::unique_ptr<Program> run = StartDeaf("dry");
+  size_t count = FindByCookie(cookie()).size();
+  Outcome outcome = Kill({"--dry-run", "dry"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.output, ContainsRegex("[0-9]+ \\(bash\\)\n"));
+  EXPECT_THAT(outcome.output, ContainsRegex("[0-9]+ \\(sleep\\)\n"));
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(count));
+  Kill({"-9", "dry"});
+  run->Wait();
+}
+
+TEST_F(KillRunTest, AFrozenOneDiesToo) {
+  std::unique_ptr<Program> run = StartDeaf("ice");
+  EXPECT_EQ(Start({TreekillPath(), "freeze", "ice"})->Wait().exit_code(), 0);
+  EXPECT_EQ(Kill({"-k", "100ms", "ice"}).exit_code(), 0);
+  run->Wait();
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
+TEST_F(KillRunTest, ItsOwnRunIsRefused) {
+  Outcome outcome = Run({"--name=self", "--", TreekillPath(), "kill", "self"});
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr(" holds treekill itself"));
+}
+
+TEST_F(KillRunTest, AnothersIsLeftAlone) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
+  std::unique_ptr<Program> run = StartDeaf("roots");
+  LetOthersIn();
+  std::string copy = CopyOf(TreekillPath());
+  Outcome outcome = Start({copy, "kill", "-9", "roots"}, [] {
+                      if (setgid(65534) != 0 || setuid(65534) != 0) _exit(98);
+                    })->Wait();
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr("it is user 0's; run as that or root"));
+  EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'), 1);
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(testing::Ge(3U)));
+  Kill({"-9", "roots"});
+  run->Wait();
+}
+
+TEST_F(KillRunTest, OneKindOfTargetAtATime) {
+  Outcome outcome = Kill({"--pid=12345", "name"});
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, StartsWith("treekill: only one of --pid"));
+  EXPECT_THAT(Kill({}).errors, HasSubstr("nothing is named; usage: "));
+}
+
+}  // namespace
+}  // namespace treekill::rig
