@@ -211,6 +211,10 @@ TEST_F(LiveRunTest, ThawSaysThatACgroupAboveIsFrozen) {
   std::string inner = MakeLeaf(Dead(), Name(), outer);
   SleepIn(inner);
   rig::WriteAll(outer + "/cgroup.freeze", "1");
+  ASSERT_TRUE(rig::Eventually([&] {
+    return absl::StrContains(rig::ReadAll(inner + "/cgroup.events"),
+                             "frozen 1");
+  }));
   LiveRun run = std::move(Find(inner)[0]);
   absl::Status thawed = run.Thaw(absl::Milliseconds(20));
   EXPECT_TRUE(absl::IsDeadlineExceeded(thawed)) << thawed;
