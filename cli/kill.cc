@@ -1,80 +1,28 @@
 #include "cli/kill.h"
 
-#include <getopt.h>
+#include <sys/resource.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "cli/duration.h"
-#include "cli/options.h"
+#include "cli/kill_options.h"
 #include "cli/output.h"
-#include "cli/unit_options.h"
+#include "cli/run_names.h"
 #include "treekill/treekill.h"
 
 namespace treekill::cli {
 namespace {
 
-constexpr char kKillHelp[] =
-    "Usage: treekill kill --unit=NAME [OPTION]...\n"
-    "\n"
-    "Ends every process of a unit of systemd's, nested cgroups included, and\n"
-    "returns when nothing of it is alive. What systemd runs to stop it\n"
-    "(ExecStopPost=) has the time of --kill-after.\n"
-    "\n";
-constexpr char kMoreHelp[] =
-    "  -s, --signal=SIG           the first signal (TERM); KILL: at once\n"
-    "  -k, --kill-after=DUR       the grace between that and SIGKILL (default\n"
-    "                             5s); ends early when everything is gone\n"
-    "  -v, --verbose              say what was done on standard error\n"
-    "  -h, --help                 this text\n"
-    "\n"
-    "It refuses what would end treekill itself, or everything: init.scope,\n"
-    "-.slice, its own unit and those above. Exit status: 0 when nothing is\n"
-    "alive, 122 when something survives SIGKILL or systemd starts the unit\n"
-    "again (Restart=), 125 when treekill itself failed.\n";
+constexpr int kNobody = 1;
 
-struct KillCommandLine {
-  bool help = false;
-  bool verbose = false;
-  UnitChoice unit;
-  UnitEndOptions options;
-};
-
-absl::Status Apply(const OptionReader& reader, KillCommandLine* line) {
-  if (TakeUnitOption(reader, &line->unit)) return absl::OkStatus();
-  switch (reader.option()) {
-    case 's':
-      return StoreOption(ParseSignal(reader.value()), "--signal",
-                         reader.value(), kTakesSignal, &line->options.signal);
-    case 'k':
-      return StoreOption(ParseDuration(reader.value()), "--kill-after",
-                         reader.value(), kTakesDuration, &line->options.grace);
-    case 'v':
-      line->verbose = true;
-      return absl::OkStatus();
-    default:
-      line->help = true;
-      return absl::OkStatus();
+int PrintMembers(const std::vector<Member>& members) {
+  std::string lines;
+  for (const Member& member : members) {
+    absl::StrAppend(&lines, member.pid, " (", Printable(member.name), ")\n");
   }
-}
-
-absl::StatusOr<KillCommandLine> ParseKillCommandLine(int argc, char** argv) {
-  KillCommandLine line;
-  const std::vector<option> options =
-      WithUnitOptions({{"signal", required_argument, nullptr, 's'},
-                       {"kill-after", required_argument, nullptr, 'k'},
-                       {"verbose", no_argument, nullptr, 'v'}});
-  OptionReader reader(argc, argv, "kill", "+:s:k:vh", options.data());
-  while (reader.Next()) {
-    absl::Status applied = Apply(reader, &line);
-    if (!applied.ok()) return applied;
-  }
-  if (!reader.status().ok()) return reader.status();
-  if (line.help) return line;
-  absl::Status checked = CheckUnitChoice(reader, "kill", line.unit);
-  if (!checked.ok()) return checked;
-  return line;
+  return PrintToStdout(lines);
 }
 
 void SayWhatWasDone(const Unit& unit, const UnitEnd& end) {
@@ -90,7 +38,7 @@ void SayWhatWasDone(const Unit& unit, const UnitEnd& end) {
                                       : ""));
 }
 
-int Report(const Unit& unit, const UnitEnd& end, bool verbose) {
+int ReportUnit(const Unit& unit, const UnitEnd& end, bool verbose) {
   if (!end.drained) {
     Message(absl::StrCat(unit.name(), " is not gone: ", end.error.message()));
     if (end.survivors.empty()) return kOwnFailure;
@@ -108,19 +56,136 @@ int Report(const Unit& unit, const UnitEnd& end, bool verbose) {
   return 0;
 }
 
+int KillUnit(const KillCommandLine& line) {
+  absl::StatusOr<Unit> unit = Unit::Find(line.unit.name, line.unit.manager);
+  if (!unit.ok()) return Fail(unit.status());
+  if (line.dry_run) {
+    absl::StatusOr<std::vector<UnitMember>> members = unit->Members();
+    if (!members.ok()) return Fail(members.status());
+    std::vector<Member> processes;
+    for (UnitMember& member : *members) {
+      processes.push_back(std::move(member.process));
+    }
+    return PrintMembers(processes);
+  }
+  absl::StatusOr<UnitEnd> end = unit->End(line.options);
+  if (!end.ok()) return Fail(end.status());
+  return ReportUnit(*unit, *end, line.verbose);
+}
+
+absl::StatusOr<Processes> FindProcesses(const KillCommandLine& line) {
+  switch (line.target) {
+    case KillTarget::kTree:
+      return Processes::OfTree(line.pid);
+    case KillTarget::kGroup:
+      return Processes::OfGroup(line.group);
+    default:
+      return Processes::OfCgroup(line.cgroup);
+  }
+}
+
+int ReportProcesses(const std::string& name, const ProcessesEnd& end,
+                    bool verbose) {
+  if (end.drained) {
+    if (verbose) {
+      Message(absl::StrCat("nothing of ", name, " is alive",
+                           end.killed ? "; SIGKILL was needed" : ""));
+    }
+    return 0;
+  }
+  for (const Member& member : end.survivors) {
+    Message(absl::StrCat(
+        "pid ", member.pid, " (", member.name, ") survives SIGKILL: state ",
+        std::string(1, member.state), member.wait_channel.empty() ? "" : " in ",
+        member.wait_channel));
+  }
+  if (!end.refused.empty()) {
+    Message(absl::StrCat("alive, and not this user's to signal: ",
+                         Names(end.refused), "; run as root"));
+  }
+  if (!end.survivors.empty() || !end.refused.empty()) return kSurvivors;
+  Message(absl::StrCat(name, " is not gone: ", end.error.message()));
+  return kOwnFailure;
+}
+
+// Each process is held by a descriptor.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int KillProcesses(const KillCommandLine& line) {
+  RaiseDescriptorLimit();
+  absl::StatusOr<Processes> processes = FindProcesses(line);
+  if (!processes.ok()) {
+    Fail(processes.status());
+    return absl::IsNotFound(processes.status()) ? kNobody : kOwnFailure;
+  }
+  if (line.dry_run) {
+    absl::StatusOr<std::vector<Member>> members = processes->Members();
+    if (!members.ok()) return Fail(members.status());
+    return PrintMembers(*members);
+  }
+  const std::string name = processes->name();
+  ProcessesEnd end = std::move(*processes).End(line.options);
+  return ReportProcesses(name, end, line.verbose);
+}
+
+void SayWhatIsAlive(const LiveRunInfo& info, const RunEnd& end) {
+  Message(absl::StrCat(info.id, " is not gone: ", end.error.message()));
+  if (end.survivors.empty()) return;
+  Message(absl::StrCat("alive: ", Names(end.survivors)));
+}
+
+int KillRuns(const KillCommandLine& line) {
+  RaiseDescriptorLimit();
+  NamedRuns named = FindNamedRuns(line.names);
+  if (named.status == kOwnFailure) return kOwnFailure;
+  std::vector<LiveRun*> runs;
+  std::vector<Member> members;
+  for (LiveRun& run : named.runs) {
+    runs.push_back(&run);
+    if (!line.dry_run) continue;
+    absl::StatusOr<std::vector<Member>> found = run.Members();
+    if (!found.ok()) return Fail(found.status());
+    members.insert(members.end(), found->begin(), found->end());
+  }
+  if (line.dry_run) {
+    int printed = PrintMembers(members);
+    return printed != 0 ? printed : named.status;
+  }
+  int status = named.status;
+  std::vector<absl::StatusOr<RunEnd>> ends =
+      LiveRun::EndAll(runs, line.options);
+  for (size_t i = 0; i < ends.size(); ++i) {
+    const LiveRunInfo& info = runs[i]->info();
+    // It has ended while it was looked for.
+    if (absl::IsNotFound(ends[i].status())) continue;
+    if (!ends[i].ok()) {
+      status = Fail(ends[i].status());
+    } else if (!ends[i]->drained) {
+      SayWhatIsAlive(info, *ends[i]);
+      bool survives = !ends[i]->survivors.empty();
+      if (status != kOwnFailure) status = survives ? kSurvivors : kOwnFailure;
+    } else if (line.verbose) {
+      Message(absl::StrCat("nothing of ", info.id, " is alive",
+                           ends[i]->killed ? "; SIGKILL was needed" : ""));
+    }
+  }
+  return status;
+}
+
 }  // namespace
 
 int KillMain(int argc, char** argv) {
   absl::StatusOr<KillCommandLine> line = ParseKillCommandLine(argc, argv);
   if (!line.ok()) return Fail(line.status());
-  if (line->help) {
-    return PrintToStdout(absl::StrCat(kKillHelp, kUnitHelp, kMoreHelp));
-  }
-  absl::StatusOr<Unit> unit = Unit::Find(line->unit.name, line->unit.manager);
-  if (!unit.ok()) return Fail(unit.status());
-  absl::StatusOr<UnitEnd> end = unit->End(line->options);
-  if (!end.ok()) return Fail(end.status());
-  return Report(*unit, *end, line->verbose);
+  if (line->help) return PrintToStdout(KillHelp());
+  if (line->target == KillTarget::kRuns) return KillRuns(*line);
+  return line->target == KillTarget::kUnit ? KillUnit(*line)
+                                           : KillProcesses(*line);
 }
 
 }  // namespace treekill::cli

@@ -1,26 +1,22 @@
 #include "cli/run.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
-#include "cli/fd.h"
+#include "cli/diagnosis_text.h"
 #include "cli/lifelines.h"
 #include "cli/output.h"
+#include "cli/output_file.h"
 #include "cli/run_options.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -29,49 +25,13 @@
 namespace treekill::cli {
 namespace {
 
-// Where the report goes. Opened before the command starts: a typing error must
-// not cost an hour's run.
-class ReportFile final {
- public:
-  absl::Status Open(const std::string& where) {
-    if (where.empty()) return absl::OkStatus();
-    absl::string_view number = where;
-    int fd = -1;
-    if (!absl::ConsumePrefix(&number, "fd:")) {
-      constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
-      fd = AboveStandardStreams(open(where.c_str(), kFlags, 0666));
-    } else if (!absl::SimpleAtoi(number, &fd) || fd < 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "invalid --report ", Quoted(where), ": it takes a file or fd:N"));
-    } else if (fd <= STDERR_FILENO) {
-      // The stream itself stays the command's.
-      fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    } else if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
-      // Passed on, it would keep its reader waiting for the command.
-      fd = -1;
-    }
-    if (fd >= 0) file_.reset(fdopen(fd, "w"));
-    if (file_ != nullptr) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cannot write the report to ", Quoted(where), ": ", strerror(errno)));
-  }
-
-  // Returns false when it could not be written.
-  bool Write(const std::string& json) {
-    if (file_ == nullptr) return true;
-    bool written = fputs(absl::StrCat(json, "\n").c_str(), file_.get()) >= 0;
-    return fclose(file_.release()) == 0 && written;
-  }
-
- private:
-  std::unique_ptr<FILE, int (*)(FILE*)> file_{nullptr, fclose};
-};
-
 // One run, from the options to the exit status.
 class Run final {
  public:
-  Run(RunCommandLine line, ReportFile report_file)
-      : line_(std::move(line)), report_file_(std::move(report_file)) {}
+  Run(RunCommandLine line, OutputFile report_file, OutputFile dump_file)
+      : line_(std::move(line)),
+        report_file_(std::move(report_file)),
+        dump_file_(std::move(dump_file)) {}
 
   int Main() {
     absl::Status status = Start();
@@ -118,6 +78,8 @@ class Run final {
         .scope = line_.scope,
         .timeout = line_.timeout,
         .timeout_signal = line_.signal,
+        .timeout_first_step = FirstStep(),
+        .diagnose_timeout = !line_.dump.empty(),
         .teardown = {.kill_mode = line_.kill_mode, .steps = {step}},
         .leaks = LeaksOf(line_),
         .on_supervisor_death = line_.guardian == GuardianChoice::kNo
@@ -167,6 +129,12 @@ class Run final {
         weak ? "; 'treekill doctor' tells what would help, --require=cgroup "
                "refuses to start so"
              : ""));
+  }
+
+  std::optional<TeardownStep> FirstStep() const {
+    if (line_.timeout_signal_first == 0) return std::nullopt;
+    return TeardownStep{.signal = line_.timeout_signal_first,
+                        .grace = line_.kill_after};
   }
 
   static LeakPolicy LeaksOf(const RunCommandLine& line) {
@@ -237,10 +205,20 @@ class Run final {
       }
       absl::Status served = supervisor_->Dispatch();
       if (!served.ok()) return served;
+      if (tree_.report().diagnosis.has_value()) Dump();
       // Whether Ctrl-Z stops the command is the command's affair.
       if (shares_group() && IsJobControl(tree_.TakeLeaderStop())) Suspend();
     }
     return absl::OkStatus();
+  }
+
+  // Once. Its reader must not keep the tree alive by not reading.
+  void Dump() {
+    if (std::exchange(dumped_, true)) return;
+    constexpr absl::Duration kPatience = absl::Seconds(1);
+    std::string text =
+        DiagnosisText(*tree_.report().diagnosis, line_.command[0]);
+    dump_is_written_ = dump_file_.Write(text, kPatience);
   }
 
   void OnSignal(const Signals::Received& received) {
@@ -322,13 +300,17 @@ class Run final {
     if (!status.ok()) Message(std::string(status.message()));
   }
 
+  bool WriteReport(const std::string& json) {
+    return report_file_.Write(absl::StrCat(json, "\n"));
+  }
+
   int ReportFailure(const absl::Status& error) {
     Message(std::string(error.message()));
     int status = kOwnFailure;
     if (CallOf(error) == "execve") {
       status = ErrnoOf(error) == ENOENT ? kNotFound : kCannotExecute;
     }
-    if (!report_file_.Write(FailureToJson(error, status))) {
+    if (!WriteReport(FailureToJson(error, status))) {
       Message("cannot write the report");
     }
     return status;
@@ -358,8 +340,12 @@ class Run final {
       Message(absl::StrCat("it is not known whether something of the command ",
                            "is alive; its leader was pid ", report.leader));
     }
+    // Nobody reads standard error if that is where it went.
+    if (!dump_is_written_ && line_.dump != kDumpToErrors) {
+      Message(absl::StrCat("cannot write the dump to ", Quoted(line_.dump)));
+    }
     int status = StatusOf(report);
-    if (!report_file_.Write(ReportToJson(report, status))) {
+    if (!WriteReport(ReportToJson(report, status))) {
       Message("cannot write the report");
       status = kOwnFailure;
     }
@@ -431,7 +417,10 @@ class Run final {
   static constexpr size_t kLongestCommand = 200;
 
   const RunCommandLine line_;
-  ReportFile report_file_;
+  OutputFile report_file_;
+  OutputFile dump_file_;
+  bool dumped_ = false;
+  bool dump_is_written_ = true;
   Terminal terminal_;
   Signals signals_;
   ParentWatch parent_;
@@ -454,13 +443,19 @@ int RunMain(int argc, char** argv) {
   }
   if (line->help) return PrintToStdout(kRunHelp);
   // Before signals are blocked: to open a FIFO may take for ever.
-  ReportFile report_file;
-  absl::Status opened = report_file.Open(line->report);
+  OutputFile report_file;
+  OutputFile dump_file;
+  absl::Status opened =
+      report_file.Open(line->report, "--report", "the report");
+  if (opened.ok()) {
+    opened = dump_file.Open(line->dump, "--dump-on-timeout", "the dump");
+  }
   if (!opened.ok()) {
     Message(std::string(opened.message()));
     return kOwnFailure;
   }
-  return Run(*std::move(line), std::move(report_file)).Main();
+  return Run(*std::move(line), std::move(report_file), std::move(dump_file))
+      .Main();
 }
 
 }  // namespace treekill::cli

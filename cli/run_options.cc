@@ -33,6 +33,8 @@ enum Option {
   kSystem,
   kCollect,
   kNoNewPrivileges,
+  kTimeoutSignalFirst,
+  kDumpOnTimeout,
   kOnLeak,
   kKeep,
 };
@@ -41,6 +43,8 @@ constexpr option kOptions[] = {
     {"timeout", required_argument, nullptr, kTimeout},
     {"kill-after", required_argument, nullptr, 'k'},
     {"signal", required_argument, nullptr, 's'},
+    {"timeout-signal-first", required_argument, nullptr, kTimeoutSignalFirst},
+    {"dump-on-timeout", optional_argument, nullptr, kDumpOnTimeout},
     {"kill-mode", required_argument, nullptr, kKillMode},
     {"preserve-status", no_argument, nullptr, kPreserveStatus},
     {"containment", required_argument, nullptr, kContainment},
@@ -176,6 +180,12 @@ absl::Status Apply(int option, const std::string& value, RunCommandLine* line) {
     case 's':
       return StoreOption(ParseSignal(value), "--signal", value, kTakesSignal,
                          &line->signal);
+    case kTimeoutSignalFirst:
+      return StoreOption(ParseSignal(value), "--timeout-signal-first", value,
+                         kTakesSignal, &line->timeout_signal_first);
+    case kDumpOnTimeout:
+      line->dump = value.empty() ? kDumpToErrors : value;
+      return absl::OkStatus();
     case kKillMode:
       return StoreOption(ParseKillMode(value), "--kill-mode", value,
                          "control-group, mixed, process-group or process",
@@ -261,6 +271,14 @@ const char kRunHelp[] =
     "                             SIGKILL (default 5s); ends early when\n"
     "                             everything is gone; inf waits\n"
     "  -s, --signal=SIG           the first signal at the timeout (TERM)\n"
+    "      --timeout-signal-first=SIG\n"
+    "                             at the timeout send everyone SIG before "
+    "that\n"
+    "                             and wait as for -k: many programs say what\n"
+    "                             they are doing on QUIT or ABRT\n"
+    "      --dump-on-timeout[=FILE|fd:N]\n"
+    "                             at the timeout first write down what every\n"
+    "                             process is waiting for (standard error)\n"
     "      --kill-mode=MODE       who gets the first signal: control-group\n"
     "                             (everyone, the default), mixed or process\n"
     "                             (the leader), process-group (the leader's).\n"

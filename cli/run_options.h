@@ -21,6 +21,9 @@ enum class LeakChoice { kKill, kWarn, kFail, kWait, kKeep };
 enum class GuardianChoice { kYes, kTry, kNo };
 enum class JournalChoice { kYes, kNo, kAuto };
 
+// Where --dump-on-timeout writes without a value.
+inline constexpr char kDumpToErrors[] = "fd:2";
+
 struct RunCommandLine {
   bool help = false;
   bool verbose = false;
@@ -29,6 +32,8 @@ struct RunCommandLine {
   absl::Duration timeout = absl::InfiniteDuration();
   absl::Duration kill_after = absl::Seconds(5);
   int signal = SIGTERM;
+  // 0: none.
+  int timeout_signal_first = 0;
   KillMode kill_mode = KillMode::kControlGroup;
   Containment containment = Containment::kAuto;
   Containment require = Containment::kAuto;
@@ -49,6 +54,8 @@ struct RunCommandLine {
   std::string directory;
   // Empty, a file, or "fd:N".
   std::string report;
+  // The same.
+  std::string dump;
   std::vector<std::string> command;
 };
 

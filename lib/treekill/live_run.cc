@@ -179,28 +179,56 @@ absl::StatusOr<bool> LiveRun::Wait(absl::Duration timeout) {
   return ended;
 }
 
-absl::StatusOr<RunEnd> LiveRun::End(const RunEndOptions& options) {
+absl::StatusOr<RunEnd> LiveRun::End(const EndOptions& options) {
+  return EndAll({this}, options)[0];
+}
+
+std::vector<absl::StatusOr<RunEnd>> LiveRun::EndAll(
+    const std::vector<LiveRun*>& runs, const EndOptions& options) {
+  std::vector<absl::StatusOr<RunEnd>> ends;
+  // The finisher of each that has one.
+  std::vector<guardian::Finisher> finishers;
+  std::vector<size_t> finished;
+  for (LiveRun* run : runs) {
+    absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
+        run->BeginEnd(options);
+    if (!hold.ok()) {
+      ends.push_back(hold.status());
+      continue;
+    }
+    guardian::RestOfTeardown rest;
+    rest.drain_timeout = options.drain_timeout;
+    if (options.signal != SIGKILL) {
+      rest.grace_end = kernel::MonotonicNow() + options.grace;
+    }
+    finished.push_back(ends.size());
+    ends.push_back(RunEnd());
+    finishers.emplace_back(*std::move(hold), rest);
+  }
+  guardian::FinishAll(&finishers);
+  for (size_t i = 0; i < finished.size(); ++i) {
+    RunEnd& end = *ends[finished[i]];
+    end.error = finishers[i].result();
+    end.drained = end.error.ok();
+    end.killed = finishers[i].killed();
+    if (end.drained) continue;
+    absl::StatusOr<std::vector<pid_t>> alive = finishers[i].hold().Members();
+    if (alive.ok()) end.survivors = internal::DescribeMembers(*alive);
+  }
+  return ends;
+}
+
+// Sends the first signal.
+absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::BeginEnd(
+    const EndOptions& options) {
   absl::Status may = CheckHoldsUs(*impl_, "end itself");
   if (!may.ok()) return may;
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold = impl_->MakeHold();
   if (!hold.ok()) return internal::WithOwner(hold.status(), info());
-  guardian::RestOfTeardown rest;
-  rest.drain_timeout = options.drain_timeout;
   if (options.signal != SIGKILL) {
     (*hold)->Signal(options.signal, /*only_group=*/0);
-    rest.grace_end = kernel::MonotonicNow() + options.grace;
   }
-  std::vector<guardian::Finisher> finishers;
-  finishers.emplace_back(*std::move(hold), rest);
-  guardian::FinishAll(&finishers);
-  RunEnd end;
-  end.error = finishers[0].result();
-  end.drained = end.error.ok();
-  end.killed = finishers[0].killed();
-  if (end.drained) return end;
-  absl::StatusOr<std::vector<pid_t>> alive = finishers[0].hold().Members();
-  if (alive.ok()) end.survivors = internal::DescribeMembers(*alive);
-  return end;
+  return hold;
 }
 
 absl::Status LiveRun::Join() { return impl_->Join(); }

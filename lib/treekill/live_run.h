@@ -15,10 +15,14 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "treekill/containment/kind.h"
+#include "treekill/end_options.h"
 #include "treekill/member.h"
-#include "treekill/unit.h"
 
 namespace treekill {
+
+namespace containment {
+class Hold;
+}  // namespace containment
 
 // The first of these that is so.
 enum class RunState {
@@ -74,8 +78,6 @@ struct LiveRunInfo {
   std::optional<uint64_t> memory;
 };
 
-using RunEndOptions = UnitEndOptions;
-
 struct RunEnd {
   // Nobody of it is alive. Else:
   bool drained = false;
@@ -123,7 +125,12 @@ class LiveRun final {
   // alive. Blocks for as long as that takes. The leaf is its supervisor's to
   // remove, and is removed here if that is gone. kNotFound: it has ended.
   // kFailedPrecondition: it holds the caller.
-  absl::StatusOr<RunEnd> End(const RunEndOptions& options = RunEndOptions());
+  absl::StatusOr<RunEnd> End(const EndOptions& options = EndOptions());
+
+  // Ends several at the same time; says of each, in their order, what End()
+  // would.
+  static std::vector<absl::StatusOr<RunEnd>> EndAll(
+      const std::vector<LiveRun*>& runs, const EndOptions& options);
 
   // Moves this process, all its threads, into it: it is a member from then on,
   // and ended with it. kNotFound: it has ended. kFailedPrecondition: it has no
@@ -134,6 +141,9 @@ class LiveRun final {
   explicit LiveRun(std::unique_ptr<Impl> impl);
 
  private:
+  absl::StatusOr<std::unique_ptr<containment::Hold>> BeginEnd(
+      const EndOptions& options);
+
   std::unique_ptr<Impl> impl_;
 };
 

@@ -5,12 +5,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "treekill/containment/kind.h"
+#include "treekill/diagnosis.h"
 #include "treekill/exit_status.h"
 #include "treekill/member.h"
 #include "treekill/teardown.h"
@@ -73,6 +75,10 @@ struct TreeReport {
   // leader had ended by itself, or SIGKILL to all; if
   // TreeOptions::describe_members.
   std::vector<Member> members;
+
+  // What the tree did when its time was over: TreeOptions::diagnose_timeout.
+  // There before the first signal. Not in ReportToJson().
+  std::optional<Diagnosis> diagnosis;
 
   // Members alive after the leader's exit, when that ended the tree; who they
   // were, if TreeOptions::describe_members.

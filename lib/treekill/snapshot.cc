@@ -235,10 +235,12 @@ std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids) {
 }
 
 std::vector<Member> DescribeTree(const std::vector<pid_t>& pids,
-                                 const TreeBounds& bounds) {
+                                 const TreeBounds& bounds,
+                                 absl::Duration deadline) {
   std::vector<Look> looks;
   Parents parents;
   for (pid_t pid : pids) {
+    if (kernel::MonotonicNow() >= deadline) break;
     std::optional<Look> look = LookAt(pid, bounds);
     if (!look.has_value()) continue;
     parents.emplace(pid, look->member.parent);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "treekill/member.h"
 
 namespace treekill::internal {
@@ -43,9 +44,11 @@ std::string StreamTarget(int fd);
 // between `pids` and now: whoever lists them must be sure of that.
 std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids);
 
-// The same of a tree's members, with reach and escapes.
-std::vector<Member> DescribeTree(const std::vector<pid_t>& pids,
-                                 const TreeBounds& bounds);
+// The same of a tree's members, with reach and escapes. At `deadline`, of
+// kernel::MonotonicNow(), the rest is left out.
+std::vector<Member> DescribeTree(
+    const std::vector<pid_t>& pids, const TreeBounds& bounds,
+    absl::Duration deadline = absl::InfiniteDuration());
 
 // Is the cgroup of that path the leaf, or below it?
 bool IsInLeaf(const std::string& cgroup, const std::string& leaf_name);

@@ -19,6 +19,7 @@ namespace {
 
 using internal::GroupToSignal;
 using internal::KeyOf;
+using internal::KillModeNow;
 using internal::NoteError;
 using internal::Phase;
 using internal::Source;
@@ -105,9 +106,9 @@ void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
   tree.report.run_time = now - tree.started;
   if (end.ok() && end->has_value()) NoteEnd(tree, **end);
   if (tree.phase != Phase::kRunning) {
-    bool kill_rest = tree.phase == Phase::kGrace &&
-                     (reason == EndReason::kKilled ||
-                      tree.options.teardown.kill_mode == KillMode::kMixed);
+    bool kill_rest =
+        tree.phase == Phase::kGrace &&
+        (reason == EndReason::kKilled || KillModeNow(tree) == KillMode::kMixed);
     if (!TryFinish(tree) && kill_rest) StartDrain(tree);
     return;
   }
@@ -125,7 +126,7 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
   absl::Duration now = kernel::MonotonicNow();
   switch (tree.phase) {
     case Phase::kRunning:
-      BeginTeardown(tree, EndReason::kTimeout, tree.options.timeout_signal);
+      OnTimeout(tree);
       return;
     case Phase::kWait:
       WaitOn(tree);
@@ -256,19 +257,19 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
 
 // Born of a fork that was under way when its parent was signalled and died.
 void Supervisor::Impl::SignalLatecomers(TreeState& tree) {
-  KillMode mode = tree.options.teardown.kill_mode;
+  KillMode mode = KillModeNow(tree);
   if (mode == KillMode::kMixed || mode == KillMode::kProcess) return;
   tree.hold->SignalLatecomers(tree.options.teardown.steps[tree.step].signal,
-                              GroupToSignal(tree));
+                              GroupToSignal(tree, mode));
 }
 
 // Returns false when there is nobody to wait for.
 bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
-  KillMode mode = tree.options.teardown.kill_mode;
+  KillMode mode = KillModeNow(tree);
   bool anybody = false;
   if (mode == KillMode::kControlGroup || mode == KillMode::kProcessGroup) {
     containment::SignalRound round =
-        tree.hold->Signal(signal, GroupToSignal(tree));
+        tree.hold->Signal(signal, GroupToSignal(tree, mode));
     NoteError(tree, round.error);
     // One that moved out of the leaf is still ours to signal.
     if (round.leader_signalled || tree.leader_ended) {

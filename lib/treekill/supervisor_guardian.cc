@@ -38,7 +38,7 @@ guardian::RestOfTeardown RestOf(const TreeState& tree) {
       policy.kill_mode == KillMode::kProcess) {
     return rest;
   }
-  rest.only_group = internal::GroupToSignal(tree);
+  rest.only_group = internal::GroupToSignal(tree, policy.kill_mode);
   for (size_t i = tree.step + 1; i < policy.steps.size(); ++i) {
     rest.steps.push_back({policy.steps[i].signal, policy.steps[i].grace});
   }

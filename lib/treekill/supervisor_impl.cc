@@ -12,8 +12,13 @@ namespace treekill {
 using internal::Phase;
 using internal::TreeState;
 
-pid_t internal::GroupToSignal(const TreeState& tree) {
-  if (tree.options.teardown.kill_mode != KillMode::kProcessGroup) return 0;
+KillMode internal::KillModeNow(const TreeState& tree) {
+  bool all = tree.timeout_first && tree.step == 0;
+  return all ? KillMode::kControlGroup : tree.options.teardown.kill_mode;
+}
+
+pid_t internal::GroupToSignal(const TreeState& tree, KillMode mode) {
+  if (mode != KillMode::kProcessGroup) return 0;
   return tree.options.new_process_group ? tree.report.leader : getpgrp();
 }
 

@@ -71,6 +71,8 @@ struct TreeState {
 
   Phase phase = Phase::kRunning;
   size_t step = 0;
+  // The first step is TreeOptions::timeout_first_step.
+  bool timeout_first = false;
   // The orphans that have been found and killed, and are not reaped.
   std::set<pid_t> strays;
   bool awaits_orphans = false;
@@ -142,8 +144,11 @@ void NoteError(TreeState& tree, const absl::Status& error);
 // What is ready for EPOLLIN when the leader may have ended.
 int LeaderFd(const TreeState& tree);
 
-// The process group that the steps' signals are confined to; 0: to none.
-pid_t GroupToSignal(const TreeState& tree);
+// To whom the signal of the step under way goes.
+KillMode KillModeNow(const TreeState& tree);
+
+// The process group that signals are confined to with `mode`; 0: to none.
+pid_t GroupToSignal(const TreeState& tree, KillMode mode);
 
 bool WantsParentDeathSignal(const TreeOptions& options);
 
@@ -152,7 +157,11 @@ TreeBounds BoundsOf(const TreeState& tree);
 
 // Who is alive of it now, those that have moved out of the leaf and are to be
 // found included.
+absl::StatusOr<std::vector<pid_t>> FindPids(const TreeState& tree);
 absl::StatusOr<std::vector<Member>> FindMembers(const TreeState& tree);
+
+// What it does now; freezes it meanwhile if it can be frozen.
+Diagnosis Diagnose(const TreeState& tree);
 
 }  // namespace internal
 
@@ -211,6 +220,7 @@ class Supervisor::Impl final {
 
   void OnLeaderEvent(TreeState& tree);
   void OnAlarm(TreeState& tree);
+  void OnTimeout(TreeState& tree);
   void StartStep(TreeState& tree, size_t step);
   bool SendStepSignal(TreeState& tree, int signal);
   void SignalLatecomers(TreeState& tree);

@@ -109,7 +109,7 @@ void Supervisor::Impl::WaitOn(TreeState& tree) {
   if (TryFinish(tree)) return;
   absl::Duration now = kernel::MonotonicNow();
   if (now >= tree.timeout_end) {
-    BeginTeardown(tree, EndReason::kTimeout, tree.options.timeout_signal);
+    OnTimeout(tree);
   } else if (now >= tree.wait_end) {
     BeginTeardown(tree, EndReason::kLeaderExited, /*first_signal=*/0);
   } else {

@@ -10,8 +10,6 @@
 
 namespace treekill {
 
-using internal::TreeState;
-
 internal::TreeBounds internal::BoundsOf(const TreeState& tree) {
   bool own_group = tree.options.new_process_group ||
                    tree.report.containment == Containment::kProcessGroup;
@@ -35,8 +33,7 @@ internal::TreeBounds internal::BoundsOf(const TreeState& tree) {
   return bounds;
 }
 
-absl::StatusOr<std::vector<Member>> internal::FindMembers(
-    const TreeState& tree) {
+absl::StatusOr<std::vector<pid_t>> internal::FindPids(const TreeState& tree) {
   absl::StatusOr<std::vector<pid_t>> pids = tree.hold->Members();
   if (!pids.ok()) return pids.status();
   if (tree.supervisor != nullptr && tree.supervisor->adopts_orphans()) {
@@ -47,15 +44,22 @@ absl::StatusOr<std::vector<Member>> internal::FindMembers(
     std::sort(pids->begin(), pids->end());
     pids->erase(std::unique(pids->begin(), pids->end()), pids->end());
   }
-  std::vector<Member> members = DescribeTree(*pids, BoundsOf(tree));
   if (!tree.kept_leaf_name.empty()) {
-    auto set_apart = [&tree](const Member& member) {
-      return IsInLeaf(member.cgroup, tree.kept_leaf_name);
+    auto set_apart = [&tree](pid_t pid) {
+      absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
+      return cgroup.ok() && IsInLeaf(*cgroup, tree.kept_leaf_name);
     };
-    members.erase(std::remove_if(members.begin(), members.end(), set_apart),
-                  members.end());
+    pids->erase(std::remove_if(pids->begin(), pids->end(), set_apart),
+                pids->end());
   }
-  return members;
+  return pids;
+}
+
+absl::StatusOr<std::vector<Member>> internal::FindMembers(
+    const TreeState& tree) {
+  absl::StatusOr<std::vector<pid_t>> pids = FindPids(tree);
+  if (!pids.ok()) return pids.status();
+  return DescribeTree(*pids, BoundsOf(tree));
 }
 
 // With adopt_orphans: everybody below this process who is neither a child from

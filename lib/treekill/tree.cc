@@ -58,7 +58,11 @@ absl::Status Validate(const TreeOptions& options) {
   }
   absl::Status leaks = Validate(options.leaks);
   if (!leaks.ok()) return leaks;
-  return Validate(options.teardown);
+  TeardownPolicy policy = options.teardown;
+  if (options.timeout_first_step.has_value()) {
+    policy.steps.push_back(*options.timeout_first_step);
+  }
+  return Validate(policy);
 }
 
 namespace internal {

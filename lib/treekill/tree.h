@@ -38,6 +38,16 @@ struct TreeOptions {
   // Takes the place of the first step's signal at a timeout; 0 does not.
   // SIGKILL: no steps.
   int timeout_signal = 0;
+  // At a timeout, comes before the steps of `teardown`, and goes to every
+  // member whatever the KillMode: SIGQUIT or SIGABRT make many programs write
+  // down what they are doing.
+  std::optional<TeardownStep> timeout_first_step = std::nullopt;
+  // Fills TreeReport::diagnosis at a timeout, before any signal is sent. That
+  // takes some milliseconds, and Dispatch() or Wait() at most a second; the
+  // clocks of `teardown` start after it. Reading the command line of a process
+  // whose memory is locked by a page fault that hangs can take longer, as it
+  // does for ps(1).
+  bool diagnose_timeout = false;
 
   TeardownPolicy teardown = TeardownPolicy();
 

@@ -16,6 +16,8 @@
 #define TREEKILL_TREEKILL_H_
 
 #include "treekill/command.h"
+#include "treekill/diagnosis.h"
+#include "treekill/end_options.h"
 #include "treekill/error.h"
 #include "treekill/exit_status.h"
 #include "treekill/gc.h"
@@ -26,6 +28,7 @@
 #include "treekill/leaks.h"
 #include "treekill/live_run.h"
 #include "treekill/member.h"
+#include "treekill/processes.h"
 #include "treekill/report.h"
 #include "treekill/run.h"
 #include "treekill/supervisor.h"

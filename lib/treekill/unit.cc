@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <optional>
 #include <utility>
 
@@ -246,8 +247,7 @@ class Unit::Impl final {
   }
 
   // Of what is in the cgroup now. `signal` 0: none, but the grace.
-  absl::Status EndOnce(const UnitEndOptions& options, int signal,
-                       UnitEnd* end) {
+  absl::Status EndOnce(const EndOptions& options, int signal, UnitEnd* end) {
     absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
         MakeHold(&end->by_manager);
     // It has just gone.
@@ -393,7 +393,7 @@ absl::StatusOr<bool> Unit::Wait(absl::Duration timeout) {
   }
 }
 
-absl::StatusOr<UnitEnd> Unit::End(const UnitEndOptions& options) {
+absl::StatusOr<UnitEnd> Unit::End(const EndOptions& options) {
   std::vector<pid_t> members;
   if (impl_->cgroup().has_value()) {
     absl::StatusOr<kernel::CgroupMembers> alive = impl_->cgroup()->Members();

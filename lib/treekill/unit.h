@@ -3,7 +3,6 @@
 #ifndef TREEKILL_UNIT_H_
 #define TREEKILL_UNIT_H_
 
-#include <csignal>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "treekill/end_options.h"
 #include "treekill/report.h"
 #include "treekill/systemd/manager.h"
 
@@ -22,15 +22,6 @@ struct UnitMember {
   std::string cgroup;
   // Any bytes: not safe to print as it is.
   std::vector<std::string> argv;
-};
-
-struct UnitEndOptions {
-  // Sent first, to every process, and SIGCONT after it. SIGKILL: no grace.
-  int signal = SIGTERM;
-  // Until SIGKILL; ends early when all are gone.
-  absl::Duration grace = absl::Seconds(5);
-  // How long after SIGKILL a process may take to die.
-  absl::Duration drain_timeout = absl::Seconds(10);
 };
 
 struct UnitEnd {
@@ -95,7 +86,7 @@ class Unit final {
   // Where the cgroup is not ours to write to systemd is asked to send the
   // signals (KillUnit()), which knows the unit by its name: one that is started
   // again in that moment may be hit.
-  absl::StatusOr<UnitEnd> End(const UnitEndOptions& options = UnitEndOptions());
+  absl::StatusOr<UnitEnd> End(const EndOptions& options = EndOptions());
 
  private:
   class Impl;

@@ -53,7 +53,13 @@ class LeakTest : public CliTest {
   }
 };
 
-constexpr char kDaemon[] = "setsid sleep 60 & ";
+// A daemon that has come to its program.
+constexpr char kDaemon[] =
+    "setsid sleep 60 & "
+    "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; ";
+// The same in the command's session.
+constexpr char kChild[] =
+    "sleep 60 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; ";
 
 TEST_F(LeakTest, IsKilledWithoutAWordByDefault) {
   for (Arguments options : {Arguments{}, Arguments{"--on-leak=kill"}}) {
@@ -76,7 +82,8 @@ TEST_F(LeakTest, WarnSaysWhoAndHow) {
 }
 
 TEST_F(LeakTest, WarnOfWhomNothingButTheParentTells) {
-  Outcome outcome = RunScript({"--on-leak=warn"}, "sleep 60 & exit 0");
+  Outcome outcome =
+      RunScript({"--on-leak=warn"}, absl::StrCat(kChild, "exit 0"));
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
 }
@@ -209,7 +216,7 @@ TEST_F(LeakTest, TreekillKilledWhileItWaitsLeavesNothing) {
 
 TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {
   Outcome outcome = RunScript({"--name=kept-one", "--on-leak=keep"},
-                              absl::StrCat(kDaemon, "sleep 60 & exit 5"));
+                              absl::StrCat(kDaemon, kChild, "exit 5"));
   EXPECT_EQ(outcome.exit_code(), 5);
   EXPECT_THAT(
       outcome.errors,
@@ -261,7 +268,7 @@ TEST_F(LeakTest, ARealSshAgentIsKeptAndTheOthersAreNot) {
   Outcome outcome = RunScript(
       {"--name=agent", "--on-leak=fail", "--keep=ssh-agent"},
       absl::StrCat("ssh-agent -a ", File("socket"), " >", File("variables"),
-                   "; ", kDaemon, "sleep 60 & exit 0"));
+                   "; ", kDaemon, kChild, "exit 0"));
   // The others have leaked.
   EXPECT_EQ(outcome.exit_code(), 123);
   EXPECT_THAT(outcome.errors,

@@ -62,7 +62,7 @@ class LiveRunTest : public GcTest {
     return leaf;
   }
 
-  static RunEndOptions Quickly() {
+  static EndOptions Quickly() {
     return {.signal = SIGTERM, .grace = absl::Milliseconds(50)};
   }
 

@@ -101,6 +101,20 @@ TEST_P(ForBoth, ADaemonInAServiceIsEnded) {
       Eventually([&] { return StateOf(GetParam(), "victim") != "active\n"; }));
 }
 
+TEST_P(ForBoth, ADryRunListsThemAndEndsNobody) {
+  StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
+               kEscapeeCount);
+  std::vector<pid_t> before = FindByCookie(cookie());
+  Outcome outcome = As(GetParam(), "kill", {"--unit=victim", "--dry-run"});
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'),
+            static_cast<int>(kEscapeeCount));
+  EXPECT_THAT(outcome.output, HasSubstr(absl::StrCat(before[0], " (")));
+  EXPECT_EQ(FindByCookie(cookie()), before);
+  EXPECT_EQ(As(GetParam(), "kill", {"--unit=victim", "-9"}).exit_code(), 0);
+  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+}
+
 TEST_P(ForBoth, ADaemonInAScopeIsEnded) {
   Arguments argv = {"systemd-run",   "--quiet", "--scope",
                     "--unit=victim", "-p",      "Delegate=yes"};
@@ -367,10 +381,10 @@ TEST_F(Kill, WhatCannotBeIsSaidInOneLine) {
       {{"--unit=a*"}, "pattern"},
       {{"--unit="}, "nothing is named"},
       {{"--unit=basic.target"}, "has no processes of its own"},
-      {{"--unit=x", "y"}, "takes no arguments, and got 'y'"},
+      {{"--unit=x", "y"}, "only one of --pid, --pgid, --cgroup, --unit"},
       {{"--unit=x", "--signal=no"}, "invalid --signal 'no'"},
       {{"--unit=x", "-k", "no"}, "invalid --kill-after 'no'"},
-      {{}, "usage: treekill kill --unit=NAME"},
+      {{}, "usage: treekill kill NAME"},
   };
   for (const auto& [arguments, why] : kBad) {
     Outcome outcome = As(Who::kRoot, "kill", arguments);

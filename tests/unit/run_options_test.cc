@@ -51,6 +51,23 @@ TEST(ParseRunCommandLine, Defaults) {
   EXPECT_EQ(line->lifeline, -1);
 }
 
+TEST(ParseRunCommandLine, WhatIsDoneFirstAtATimeout) {
+  absl::StatusOr<RunCommandLine> line = Parse({"make"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->dump, "");
+  EXPECT_EQ(line->timeout_signal_first, 0);
+  line = Parse({"--dump-on-timeout", "--timeout-signal-first=QUIT", "make"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->command, ElementsAre("make"));
+  EXPECT_EQ(line->dump, kDumpToErrors);
+  EXPECT_EQ(line->timeout_signal_first, SIGQUIT);
+  line = Parse({"--dump-on-timeout=file", "make"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->dump, "file");
+  EXPECT_THAT(ErrorOf({"--timeout-signal-first=x", "make"}),
+              HasSubstr("--timeout-signal-first 'x'"));
+}
+
 TEST(ParseRunCommandLine, WhatTheRunDependsOn) {
   absl::StatusOr<RunCommandLine> line =
       Parse({"--guardian=try", "--die-with-parent", "--lifeline=7", "make"});

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "treekill/containment/placement.h"
 #include "treekill/kernel/cgroup.h"
+#include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
@@ -84,6 +85,13 @@ class CgroupLeaf final : public Hold {
     return cgroup.ok() && absl::StrContains(absl::StrCat(*cgroup, "/"),
                                             absl::StrCat("/", name_, "/"));
   }
+
+  absl::StatusOr<bool> Freeze(absl::Duration until) override {
+    absl::Status set = leaf_.SetFrozen(true);
+    if (!set.ok()) return set;
+    return kernel::AwaitFrozen(leaf_, /*frozen=*/true, until);
+  }
+  absl::Status Thaw() override { return leaf_.SetFrozen(false); }
 
   SignalRound Signal(int signal, pid_t only_group) override {
     SignalRound round;

@@ -31,8 +31,8 @@ struct SignalRound {
   absl::Status error;
 };
 
-// Holds one tree. Used by one thread at a time. Nothing here blocks for longer
-// than the system calls it is made of.
+// Holds one tree. Used by one thread at a time. Nothing here but Freeze()
+// blocks for longer than the system calls it is made of.
 class Hold {
  public:
   virtual ~Hold() = default;
@@ -86,6 +86,15 @@ class Hold {
 
   // Is, or was until it began to die, the process in the hold?
   virtual bool Contains(pid_t pid) const = 0;
+
+  // Freezes every member and who is born of them. Blocks until they are frozen,
+  // but not beyond `until`, a moment of kernel::MonotonicNow(): false.
+  // kUnimplemented where the hold cannot.
+  virtual absl::StatusOr<bool> Freeze(absl::Duration /*until*/) {
+    return absl::UnimplementedError("it is in no cgroup");
+  }
+  // Ends that, however far it has come.
+  virtual absl::Status Thaw() { return absl::OkStatus(); }
 
   // Sends `signal` to every member, and SIGCONT so that stopped ones see it;
   // with `only_group` not 0, to those of that process group. Members that are

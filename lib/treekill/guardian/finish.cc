@@ -70,7 +70,7 @@ void FinishAll(std::vector<Finisher>* finishers) {
     for (Finisher& finisher : *finishers) {
       next = std::min(next, finisher.Advance());
       if (finisher.ended()) continue;
-      fds.push_back({finisher.events_fd(), POLLPRI, 0});
+      fds.push_back({finisher.events_fd(), finisher.event_mask(), 0});
     }
     if (fds.empty()) return;
     absl::Duration left =

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -40,8 +41,12 @@ class Finisher final {
   // a moment of kernel::MonotonicNow(); infinite when it has ended.
   absl::Duration Advance();
 
-  // Ready for POLLPRI when Advance() has something to see; -1 for never.
+  // Ready for event_mask(), as poll(2) takes it, when Advance() has something
+  // to see; -1 for never.
   int events_fd() const { return hold_->events_fd(); }
+  int16_t event_mask() const {
+    return static_cast<int16_t>(hold_->event_mask());
+  }
 
   bool ended() const { return ended_; }
   // SIGKILL was sent.

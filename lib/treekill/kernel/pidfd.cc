@@ -57,6 +57,12 @@ ChildEnd FromPidfdInfo(int pidfd) {
   return end;
 }
 
+// Is the call itself refused, whoever it is about?
+bool AreSignalsForbidden() {
+  absl::Status probed = ProbePidfdSignals();
+  return !probed.ok() && StatusCall(probed) == "pidfd_send_signal";
+}
+
 }  // namespace
 
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
@@ -82,9 +88,9 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
     return absl::OkStatus();
   }
   int error = errno;
-  // A seccomp filter that does not know the call answers like that, too.
-  if (error == ENOSYS || error == EPERM) {
-    // Until it is reaped the number is its own.
+  // A seccomp filter that does not know the call answers like that, too. By its
+  // number only then: that may be another's as soon as it is reaped.
+  if (error == ENOSYS || (error == EPERM && AreSignalsForbidden())) {
     if (HasEnded(pidfd)) return absl::OkStatus();
     if (Kill(pid, signal) == 0 || errno == ESRCH) return absl::OkStatus();
     error = errno;
@@ -97,6 +103,16 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
 absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal) {
   absl::Status sent = SendSignal(pidfd, pid, signal);
   return sent.ok() ? SendSignal(pidfd, pid, SIGCONT) : sent;
+}
+
+bool MaySignal(int pidfd, pid_t pid) {
+  constexpr int kNoSignal = 0;
+  return StatusErrno(SendSignal(pidfd, pid, kNoSignal)) != EPERM;
+}
+
+bool IsGroupAlive(int leader_pidfd) {
+  constexpr int kNoSignal = 0;
+  return PidfdSendSignalToGroup(leader_pidfd, kNoSignal) == 0 || errno == EPERM;
 }
 
 absl::Status ProbePidfdSignals() {

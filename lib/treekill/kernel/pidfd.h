@@ -39,6 +39,14 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal);
 // The same, and SIGCONT after it, so that a stopped process sees it.
 absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal);
 
+// Does the kernel let us signal it? Also true when it has gone.
+bool MaySignal(int pidfd, pid_t pid);
+
+// Does the process group that the process has led have members, zombies
+// included? Then its number is no other group's, be the leader gone or not.
+// False where that cannot be asked (before Linux 6.9).
+bool IsGroupAlive(int leader_pidfd);
+
 // OK when pidfd_send_signal(2) is to be had here.
 absl::Status ProbePidfdSignals();
 

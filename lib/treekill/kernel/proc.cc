@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <unordered_map>
 
 #include "absl/strings/numbers.h"
@@ -30,6 +29,8 @@ absl::Duration OfTicks(uint64_t ticks) {
   static const int64_t a_second = sysconf(_SC_CLK_TCK);
   return absl::Seconds(1) * ticks / a_second;
 }
+// include/linux/sched.h, for the flags in /proc/PID/stat.
+constexpr uint32_t kKernelThreadFlag = 0x00200000;
 
 bool MeansGone(const absl::Status& status) {
   int error = StatusErrno(status);
@@ -51,10 +52,12 @@ std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
       absl::StrSplit(absl::string_view(text).substr(close + 2), ' ');
   if (fields.size() < 20 || fields[0].size() != 1) return std::nullopt;
   stat.state = fields[0][0];
+  uint32_t flags = 0;
   bool parsed = absl::SimpleAtoi(text.substr(0, open), &stat.pid) &&
                 absl::SimpleAtoi(fields[1], &stat.parent) &&
                 absl::SimpleAtoi(fields[2], &stat.process_group) &&
                 absl::SimpleAtoi(fields[3], &stat.session) &&
+                absl::SimpleAtoi(fields[6], &flags) &&
                 absl::SimpleAtoi(fields[17], &stat.threads) &&
                 absl::SimpleAtoi(fields[19], &stat.start_time);
   if (!parsed) return std::nullopt;
@@ -64,6 +67,7 @@ std::optional<ProcessStat> ParseProcessStat(const std::string& text) {
     if (!absl::SimpleAtoi(fields[field], &ticks)) return std::nullopt;
     stat.cpu_ticks += ticks;
   }
+  stat.is_kernel_thread = (flags & kKernelThreadFlag) != 0;
   return stat;
 }
 
@@ -106,6 +110,26 @@ absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid) {
   return pids;
 }
 
+std::optional<ProcessIds> ReadProcessIds(pid_t pid) {
+  std::string path = ProcPath(pid, "status");
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+  if (!text.ok()) return std::nullopt;
+  ProcessIds ids;
+  bool has_process = false;
+  bool has_user = false;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    std::vector<absl::string_view> words =
+        absl::StrSplit(line, '\t', absl::SkipEmpty());
+    if (words.size() < 2) continue;
+    if (words[0] == "Tgid:") {
+      has_process = absl::SimpleAtoi(words[1], &ids.process);
+    }
+    if (words[0] == "Uid:") has_user = absl::SimpleAtoi(words[1], &ids.user);
+  }
+  if (!has_process || !has_user) return std::nullopt;
+  return ids;
+}
+
 pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }
 
 std::vector<std::string> ReadCommandLine(pid_t pid) {
@@ -132,19 +156,71 @@ absl::Status CheckProc() {
       "proc proc /proc");
 }
 
-absl::StatusOr<std::vector<pid_t>> ListProcesses() {
+namespace {
+
+// The entries of a directory that are numbers.
+absl::Status VisitNumbers(const std::string& path,
+                          const std::function<void(pid_t)>& visit) {
+  absl::StatusOr<UniqueFd> directory =
+      OpenFile(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, path);
+  if (!directory.ok()) return directory.status();
+  // Small: what is in it grows old.
+  alignas(dirent64) char buffer[1024];
+  while (true) {
+    ssize_t size = getdents64(directory->get(), buffer, sizeof(buffer));
+    if (size < 0) {
+      return ErrnoStatus(errno, "getdents64",
+                         absl::StrCat("cannot list ", path));
+    }
+    if (size == 0) return absl::OkStatus();
+    for (ssize_t next = 0; next < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + next);
+      next += entry->d_reclen;
+      pid_t number = 0;
+      if (absl::SimpleAtoi(entry->d_name, &number)) visit(number);
+    }
+  }
+}
+
+}  // namespace
+
+absl::Status VisitProcesses(const std::function<void(pid_t)>& visit) {
   absl::Status ours = CheckProc();
   if (!ours.ok()) return ours;
-  std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
-  if (directory == nullptr) {
-    return ErrnoStatus(errno, "open", "cannot open /proc");
-  }
+  return VisitNumbers("/proc", visit);
+}
+
+absl::StatusOr<std::vector<pid_t>> ListProcesses() {
   std::vector<pid_t> pids;
-  while (dirent* entry = readdir(directory.get())) {
-    pid_t pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);
-  }
+  absl::Status visited =
+      VisitProcesses([&pids](pid_t pid) { pids.push_back(pid); });
+  if (!visited.ok()) return visited;
   return pids;
+}
+
+namespace {
+
+bool IsStoppedState(char state) {
+  return state == 'T' || state == 't' || state == 'Z' || state == 'X';
+}
+
+}  // namespace
+
+bool HasStopped(pid_t pid) {
+  std::optional<ProcessStat> leader = ReadProcessStat(pid);
+  if (!leader.has_value()) return true;
+  if (!IsStoppedState(leader->state)) return false;
+  if (leader->threads <= 1) return true;
+  bool stopped = true;
+  std::string tasks = ProcPath(pid, "task");
+  (void)VisitNumbers(tasks, [&](pid_t thread) {
+    std::string path = absl::StrCat(tasks, "/", thread, "/stat");
+    absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
+    std::optional<ProcessStat> stat;
+    if (text.ok()) stat = ParseProcessStat(*text);
+    stopped &= !stat.has_value() || IsStoppedState(stat->state);
+  });
+  return stopped;
 }
 
 namespace {
@@ -188,6 +264,41 @@ absl::Status ReadOrphansAgain(ProcessTable* table) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<ProcessStat>> ListAncestry() {
+  absl::Status ours = CheckProc();
+  if (!ours.ok()) return ours;
+  std::vector<ProcessStat> ancestry;
+  // 0: it is another PID namespace's, or nobody's.
+  for (pid_t pid = getpid(); pid != 0;) {
+    absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+    if (!found.ok()) return found.status();
+    if (found->has_value()) {
+      pid = (*found)->parent;
+      ancestry.push_back(*std::move(*found));
+    } else {
+      // It has ended since, and its child has another parent.
+      ancestry.clear();
+      pid = getpid();
+    }
+  }
+  return ancestry;
+}
+
+absl::StatusOr<std::vector<ProcessStat>> ListProcessGroup(pid_t group) {
+  absl::StatusOr<std::vector<pid_t>> pids = ListProcesses();
+  if (!pids.ok()) return pids.status();
+  std::vector<ProcessStat> members;
+  for (pid_t pid : *pids) {
+    if (ProcessGroupOf(pid) != group) continue;
+    absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(pid);
+    if (!found.ok()) return found.status();
+    if (found->has_value() && (*found)->process_group == group) {
+      members.push_back(*std::move(*found));
+    }
+  }
+  return members;
+}
 
 absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     const std::vector<pid_t>& ancestors) {

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ struct ProcessStat {
   // Clock ticks of CPU time, its own and that of the children it has waited
   // for.
   uint64_t cpu_ticks = 0;
+  // Of the kernel itself: it takes no signals.
+  bool is_kernel_thread = false;
 
   // `start_time` as a time since boot, rounded down to a clock tick: of the
   // clock of BootTimeNow().
@@ -61,12 +64,26 @@ constexpr uint64_t kInitialPidNamespace = 0xEFFFFFFC;
 // own; empty when it has gone. Everybody may read them.
 absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid);
 
+struct ProcessIds {
+  // The process that it is a thread of; itself when it is a process.
+  pid_t process = 0;
+  // The real user id.
+  uid_t user = 0;
+};
+
+// Of a process or thread; nullopt when it has gone, or hides from us.
+std::optional<ProcessIds> ReadProcessIds(pid_t pid);
+
 // getpgid(2); -1 when the process has gone.
 pid_t ProcessGroupOf(pid_t pid);
 
 // The arguments of a process; empty when it has gone, or has none (a kernel
 // thread, a zombie).
 std::vector<std::string> ReadCommandLine(pid_t pid);
+
+// Is every thread of the process stopped, by a signal or a tracer, or gone? One
+// that was sent SIGSTOP may complete a fork before it stops.
+bool HasStopped(pid_t pid);
 
 // The kernel function that the process sleeps in, or "" when it is not to be
 // had (not ours, running, gone).
@@ -79,12 +96,23 @@ absl::Status CheckProc();
 // Every process visible in /proc, threads not counted, after CheckProc().
 absl::StatusOr<std::vector<pid_t>> ListProcesses();
 
+// Calls `visit` for each of them in the order of their numbers, soon after it
+// was seen there. So a process that forks and ends meanwhile is met or its
+// child is, but where numbers begin anew.
+absl::Status VisitProcesses(const std::function<void(pid_t)>& visit);
+
+// This process, its parent, and so on.
+absl::StatusOr<std::vector<ProcessStat>> ListAncestry();
+
 // The live descendants of `ancestors`, themselves not counted: by one read of
 // each process's parent. A moment's picture, in which one that is just being
 // born may be missing. What an ancestor is to be the ancestor of for ever must
 // come back to it as an orphan: see subreaper.h.
 absl::StatusOr<std::vector<ProcessStat>> ListDescendants(
     const std::vector<pid_t>& ancestors);
+
+// The members of a process group, zombies included. A moment's picture, too.
+absl::StatusOr<std::vector<ProcessStat>> ListProcessGroup(pid_t group);
 
 // Takes the text of a /proc/PID/cgroup file and returns the path on its "0::"
 // line; nullopt without one. The path may end in " (deleted)".

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -143,8 +144,15 @@ absl::StatusOr<std::vector<OpenDescriptor>> ProcessDirectory::OpenFiles()
   while (dirent* entry = readdir(directory.get())) {
     OpenDescriptor file;
     if (!absl::SimpleAtoi(entry->d_name, &file.fd)) continue;
-    file.target = LinkTarget(dirfd(directory.get()), entry->d_name);
-    if (!file.target.empty()) files.push_back(std::move(file));
+    int parent = dirfd(directory.get());
+    file.target = LinkTarget(parent, entry->d_name);
+    if (file.target.empty()) continue;
+    struct stat link;
+    if (fstatat(parent, entry->d_name, &link, AT_SYMLINK_NOFOLLOW) == 0) {
+      file.readable = (link.st_mode & S_IRUSR) != 0;
+      file.writable = (link.st_mode & S_IWUSR) != 0;
+    }
+    files.push_back(std::move(file));
   }
   return files;
 }

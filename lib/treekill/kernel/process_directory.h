@@ -37,6 +37,9 @@ struct OpenDescriptor {
   int fd = -1;
   // Such as "pipe:[123]", "socket:[123]" or a path: any bytes but NUL.
   std::string target;
+  // How it was opened.
+  bool readable = false;
+  bool writable = false;
 };
 
 // The directory /proc/PID, held open: whatever is read through it is of that
@@ -82,8 +85,7 @@ class ProcessDirectory final {
 };
 
 // What a descriptor of this process refers to, as OpenDescriptor::target names
-// it;
-// "" when it is none.
+// it; "" when it is none.
 std::string TargetOfFd(int fd);
 
 }  // namespace treekill::kernel

@@ -138,6 +138,14 @@ int PidfdSendSignal(int pidfd, int signal) {
       syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
 }
 
+int PidfdSendSignalToGroup(int pidfd, int signal) {
+  // PIDFD_SIGNAL_PROCESS_GROUP, which Debian 12's headers do not have.
+  constexpr unsigned kProcessGroup = 1 << 2;
+  if (FaultInjected("pidfd_send_signal", "group")) return -1;
+  return static_cast<int>(
+      syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, kProcessGroup));
+}
+
 int Kill(pid_t pid, int signal) {
   if (FaultInjected("kill")) return -1;
   return kill(pid, signal);

@@ -56,6 +56,8 @@ int SetAttribute(int fd, const char* name, const char* value, size_t size);
 
 int PidfdOpen(pid_t pid);
 int PidfdSendSignal(int pidfd, int signal);
+// To the process group that the process leads, or has led (Linux 6.9).
+int PidfdSendSignalToGroup(int pidfd, int signal);
 int Kill(pid_t pid, int signal);
 int Waitid(int id_type, id_t id, siginfo_t* info, int options,
            rusage* usage = nullptr);

@@ -1,0 +1,230 @@
+// A process number is given to another process while the one that had it is
+// being killed: nobody else is ever signalled. In a PID namespace of its own,
+// where clone3(2) lets the test say which number a process is to have.
+//
+// Raced is what comes after a process was named to Processes. Who gives the
+// number of a process that has ended before names another one.
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <atomic>
+#include <new>
+#include <utility>
+
+#include "tests/kernel/fixture.h"
+#include "treekill/kernel/syscalls.h"
+#include "treekill/processes.h"
+
+namespace treekill {
+namespace {
+
+constexpr pid_t kNumber = 300;
+
+// Shared by the processes of one test.
+struct Page {
+  std::atomic<int> named{0};
+  std::atomic<int> go{0};
+  std::atomic<int> reused{0};
+  std::atomic<int> ended{0};
+  std::atomic<int> wrong{0};
+};
+
+Page* NewPage() {
+  void* memory = mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : new (memory) Page;
+}
+
+// fork(2) of a process with that number; -1 while another has it.
+pid_t ForkAs(pid_t number) {
+  clone_args arguments{};
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<uint64_t>(&number);
+  arguments.set_tid_size = 1;
+  return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+}
+
+template <typename Done>
+void Await(Done done) {
+  while (!done()) sched_yield();
+}
+
+void Spin(int microseconds) {
+  timespec start{}, now{};
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  do {
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while ((now.tv_sec - start.tv_sec) * 1000000 +
+               (now.tv_nsec - start.tv_nsec) / 1000 <
+           microseconds);
+}
+
+[[noreturn]] void Live() {
+  while (true) pause();
+}
+
+// As the init of a new PID namespace, with a /proc of its own.
+std::string InNamespace(const std::function<std::string()>& body) {
+  return InChild([&]() -> std::string {
+    if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0) return "skip: unshare";
+    return InChild([&]() -> std::string {
+      if (mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
+          mount("proc", "/proc", "proc", 0, nullptr) < 0) {
+        return "skip: mount";
+      }
+      pid_t pid = ForkAs(kNumber);
+      if (pid == 0) _exit(0);
+      if (pid < 0) return "skip: clone3 with set_tid";
+      waitpid(pid, nullptr, 0);
+      return body();
+    });
+  });
+}
+
+class PidReuseTest : public KernelTest {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    page_ = NewPage();
+    ASSERT_NE(page_, nullptr);
+  }
+
+  void TearDown() override {
+    munmap(page_, sizeof(Page));
+    KernelTest::TearDown();
+  }
+
+  void RunInNamespace(const std::function<std::string()>& body) {
+    std::string result = InNamespace(body);
+    if (absl::StartsWith(result, "skip: ")) {
+      GTEST_SKIP() << "needs root's rights and Linux 5.5: " << result;
+    }
+    EXPECT_EQ(result, "");
+    EXPECT_EQ(page_->wrong, 0);
+  }
+
+  Page* page_ = nullptr;
+};
+
+// Each round: a target, which is killed by its parent as well, reaped, and has
+// its number given to an innocent process at once, some time between the start
+// and the end of End().
+[[noreturn]] void Reuse(Page* page) {
+  for (int round = 1;; ++round) {
+    pid_t target = -1;
+    Await([&] { return (target = ForkAs(kNumber)) >= 0; });
+    if (target == 0) Live();
+    page->named = round;
+    Await([&] { return page->go >= round; });
+    Spin(round * 7 % 300);
+    kill(target, SIGKILL);
+    waitpid(target, nullptr, 0);
+    pid_t innocent = ForkAs(kNumber);
+    if (innocent == 0) Live();
+    if (page->ended < round) ++page->reused;
+    Await([&] { return page->ended >= round; });
+    int status = 0;
+    if (waitpid(innocent, &status, WNOHANG | WUNTRACED) != 0) ++page->wrong;
+    kill(innocent, SIGKILL);
+    waitpid(innocent, nullptr, 0);
+  }
+}
+
+TEST_F(PidReuseTest, OfTheTarget) {
+  constexpr int kRounds = 10000;
+  RunInNamespace([&]() -> std::string {
+    pid_t reuser = fork();
+    if (reuser == 0) Reuse(page_);
+    std::string failure;
+    for (int round = 1; round <= kRounds && failure.empty(); ++round) {
+      Await([&] { return page_->named >= round; });
+      absl::StatusOr<Processes> tree = Processes::OfTree(kNumber);
+      page_->go = round;
+      if (!tree.ok()) return std::string(tree.status().message());
+      // It dies of TERM, too; what comes after the grace is not waited for.
+      bool at_once = round % 2 == 0;
+      ProcessesEnd end =
+          std::move(*tree).End({.signal = at_once ? SIGKILL : SIGTERM});
+      page_->ended = round;
+      if (!end.drained) failure = "not drained";
+    }
+    kill(reuser, SIGKILL);
+    waitpid(reuser, nullptr, 0);
+    return failure;
+  });
+  if (IsSkipped()) return;
+  // Else nothing was raced.
+  EXPECT_GT(page_->reused, kRounds / 100);
+}
+
+// What the fault hook does before a system call of End()'s.
+struct Swap {
+  int in_calls = 0;
+  pid_t innocent = -1;
+};
+Swap swap;
+
+// Gives the number of the target's child to an innocent process.
+int SwapWhenDue(const char*, const char*) {
+  if (--swap.in_calls != 0) return 0;
+  kill(kNumber, SIGKILL);
+  Await([] {
+    // Ours to reap when its parent is dead.
+    waitpid(kNumber, nullptr, WNOHANG);
+    return (swap.innocent = ForkAs(kNumber)) >= 0;
+  });
+  if (swap.innocent == 0) Live();
+  return 0;
+}
+
+// Its kernel reaps its child, be it stopped itself.
+pid_t ForkTargetWithChild() {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0) return -1;
+  pid_t target = fork();
+  if (target == 0) {
+    signal(SIGCHLD, SIG_IGN);
+    pid_t child = ForkAs(kNumber);
+    if (child == 0) Live();
+    [[maybe_unused]] ssize_t written = write(fds[1], "x", 1);
+    Live();
+  }
+  char byte = 0;
+  bool ready = read(fds[0], &byte, 1) == 1;
+  close(fds[0]);
+  close(fds[1]);
+  return ready ? target : -1;
+}
+
+// Not by chance, but before each single system call in turn.
+TEST_F(PidReuseTest, OfAChildBeforeEachSystemCall) {
+  RunInNamespace([&]() -> std::string {
+    bool due = true;
+    int call = 0;
+    for (call = 1; due && page_->wrong == 0; ++call) {
+      pid_t target = ForkTargetWithChild();
+      absl::StatusOr<Processes> tree = Processes::OfTree(target);
+      if (!tree.ok()) return std::string(tree.status().message());
+      swap = {.in_calls = call};
+      kernel::SetFaultHookForTesting(SwapWhenDue);
+      ProcessesEnd end = std::move(*tree).End({.signal = SIGKILL});
+      kernel::SetFaultHookForTesting(nullptr);
+      if (!end.drained) return absl::StrCat("not drained: ", call);
+      waitpid(target, nullptr, 0);
+      due = swap.innocent > 0;
+      if (due && waitpid(kNumber, nullptr, WNOHANG | WUNTRACED) != 0) {
+        ++page_->wrong;
+      }
+      kill(kNumber, SIGKILL);
+      waitpid(kNumber, nullptr, 0);
+    }
+    return call > 30 ? "" : absl::StrCat("only ", call, " calls");
+  });
+}
+
+}  // namespace
+}  // namespace treekill

@@ -1,0 +1,280 @@
+// Ending what somebody else has started, by the library.
+#include "treekill/processes.h"
+
+#include <sched.h>
+
+#include <utility>
+
+#include "tests/kernel/fixture.h"
+#include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/syscalls.h"
+
+namespace treekill {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class ProcessesTest : public KernelTest {
+ protected:
+  void TearDown() override {
+    kernel::SetFaultHookForTesting(nullptr);
+    KernelTest::TearDown();
+  }
+
+  // Runs `body` in a process of its own group, and waits until it has written
+  // to the descriptor that it is given.
+  static pid_t Fork(const std::function<void(int ready)>& body) {
+    int fds[2];
+    EXPECT_EQ(pipe2(fds, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+      setpgid(0, 0);
+      body(fds[1]);
+      _exit(0);
+    }
+    close(fds[1]);
+    char byte = 0;
+    EXPECT_EQ(read(fds[0], &byte, 1), 1);
+    close(fds[0]);
+    return pid;
+  }
+
+  static void Say(int ready) {
+    [[maybe_unused]] ssize_t written = write(ready, "x", 1);
+  }
+
+  // With that many children.
+  static pid_t ForkFamily(int children) {
+    return Fork([children](int ready) {
+      int ready_children[2];
+      if (pipe2(ready_children, O_CLOEXEC) < 0) return;
+      for (int i = 0; i < children; ++i) {
+        if (fork() == 0) {
+          if (i % 2 == 1) setsid();
+          if (i % 3 == 1) signal(SIGTERM, SIG_IGN);
+          Say(ready_children[1]);
+          if (i % 5 == 1) raise(SIGSTOP);
+          while (true) pause();
+        }
+      }
+      char byte = 0;
+      for (int i = 0; i < children; ++i) {
+        if (read(ready_children[0], &byte, 1) != 1) return;
+      }
+      Say(ready);
+      while (true) pause();
+    });
+  }
+
+  static int Reap(pid_t pid) {
+    int status = 0;
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    return status;
+  }
+
+  // All that has come back to this cgroup's reaper counts by being alive.
+  void ExpectOnlyThisIsAlive() const {
+    EXPECT_THAT(Members(), testing::ElementsAre(getpid()));
+  }
+};
+
+TEST_F(ProcessesTest, ATreeIsEnded) {
+  pid_t pid = ForkFamily(20);
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  absl::StatusOr<std::vector<Member>> members = tree->Members();
+  ASSERT_TRUE(members.ok()) << members.status();
+  EXPECT_EQ(members->size(), 21u);
+  EXPECT_EQ(members->front().pid, pid);
+  ProcessesEnd end = std::move(*tree).End({.grace = absl::Milliseconds(100)});
+  EXPECT_TRUE(end.drained) << end.error;
+  EXPECT_TRUE(end.killed);
+  EXPECT_THAT(end.survivors, IsEmpty());
+  EXPECT_EQ(WTERMSIG(Reap(pid)), SIGTERM);
+  ExpectOnlyThisIsAlive();
+}
+
+TEST_F(ProcessesTest, TheGraceEndsWhenAllAreGone) {
+  pid_t pid = ForkFamily(1);
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  ProcessesEnd end = std::move(*tree).End({.grace = absl::InfiniteDuration()});
+  EXPECT_TRUE(end.drained);
+  EXPECT_FALSE(end.killed);
+  Reap(pid);
+}
+
+// More processes than descriptors.
+TEST_F(ProcessesTest, WithoutADescriptorForEachTheyAreEndedAllTheSame) {
+  pid_t pid = ForkFamily(40);
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  {
+    rig::FewDescriptors few(10);
+    ProcessesEnd end = std::move(*tree).End({.grace = absl::Milliseconds(100)});
+    EXPECT_TRUE(end.drained) << end.error;
+  }
+  Reap(pid);
+  EXPECT_TRUE(rig::Eventually([&] { return Members().size() == 1; }));
+}
+
+// Those who are stopped when it goes wrong have to go on.
+TEST_F(ProcessesTest, NobodyIsLeftStoppedWhenProcCannotBeReadAnyMore) {
+  static int looks;
+  looks = 0;
+  pid_t pid = Fork([](int ready) {
+    signal(SIGUSR1, [](int) { _exit(3); });
+    Say(ready);
+    while (true) pause();
+  });
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  kernel::SetFaultHookForTesting([](const char* call, const char* path) {
+    bool is_look = std::string(call) == "open" && std::string(path) == "/proc";
+    return is_look && ++looks > 1 ? EACCES : 0;
+  });
+  ProcessesEnd end =
+      std::move(*tree).End({.signal = SIGUSR1, .grace = absl::Seconds(60)});
+  kernel::SetFaultHookForTesting(nullptr);
+  EXPECT_GT(looks, 1);
+  EXPECT_TRUE(end.drained) << end.error;
+  EXPECT_FALSE(end.killed);
+  EXPECT_EQ(WEXITSTATUS(Reap(pid)), 3);
+}
+
+TEST_F(ProcessesTest, WhoMayNotBeSignalledIsNotTouched) {
+  pid_t pid = ForkFamily(0);
+  // As the kernel answers for another user's.
+  kernel::SetFaultHookForTesting([](const char* call, const char* path) {
+    bool is_signal =
+        std::string(call) == "pidfd_send_signal" || std::string(call) == "kill";
+    return is_signal && *path == '\0' ? EPERM : 0;
+  });
+  absl::Status tree = Processes::OfTree(pid).status();
+  absl::Status group = Processes::OfGroup(pid).status();
+  kernel::SetFaultHookForTesting(nullptr);
+  EXPECT_TRUE(absl::IsPermissionDenied(tree)) << tree;
+  EXPECT_TRUE(absl::IsPermissionDenied(group)) << group;
+  EXPECT_TRUE(rig::Eventually(
+      [&] { return kernel::ReadProcessStat(pid)->state == 'S'; }));
+  kill(pid, SIGKILL);
+  Reap(pid);
+}
+
+TEST_F(ProcessesTest, AGroupThatOutlivesItsLeaderIsEnded) {
+  pid_t group = Fork([](int ready) {
+    signal(SIGTERM, SIG_IGN);
+    for (int i = 0; i < 3; ++i) {
+      if (fork() == 0) {
+        while (true) pause();
+      }
+    }
+    Say(ready);
+  });
+  Reap(group);
+  absl::StatusOr<Processes> members = Processes::OfGroup(group);
+  ASSERT_TRUE(members.ok()) << members.status();
+  ProcessesEnd end = std::move(*members).End({.grace = absl::Milliseconds(50)});
+  EXPECT_TRUE(end.drained) << end.error;
+  EXPECT_TRUE(end.killed);
+  ExpectOnlyThisIsAlive();
+}
+
+// Its members are gone before anybody looks for those whom they have started.
+TEST_F(ProcessesTest, WhomADyingGroupHasStartedIsEnded) {
+  for (int round = 0; round < 50; ++round) {
+    pid_t group = Fork([](int ready) {
+      signal(SIGTERM, [](int) {
+        if (fork() == 0) {
+          while (true) pause();
+        }
+        _exit(0);
+      });
+      Say(ready);
+      while (true) pause();
+    });
+    absl::StatusOr<kernel::UniqueFd> leader = kernel::OpenPidfd(group);
+    ASSERT_TRUE(leader.ok()) << leader.status();
+    if (!kernel::IsGroupAlive(leader->get())) {
+      kill(group, SIGKILL);
+      Reap(group);
+      GTEST_SKIP() << "needs Linux 6.9 to be sure whose group it is";
+    }
+    absl::StatusOr<Processes> members = Processes::OfGroup(group);
+    ASSERT_TRUE(members.ok()) << members.status();
+    ProcessesEnd end =
+        std::move(*members).End({.grace = absl::Milliseconds(20)});
+    // The zombie keeps the number its own.
+    EXPECT_TRUE(end.drained) << end.error;
+    Reap(group);
+    ExpectOnlyThisIsAlive();
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(ProcessesTest, WhatIsNoneIsToldByItsCode) {
+  EXPECT_TRUE(absl::IsInvalidArgument(Processes::OfTree(0).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Processes::OfTree(-5).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Processes::OfGroup(0).status()));
+  EXPECT_TRUE(absl::IsNotFound(Processes::OfTree(1 << 30).status()));
+  EXPECT_TRUE(absl::IsNotFound(Processes::OfGroup(1 << 30).status()));
+  EXPECT_TRUE(absl::IsNotFound(Processes::OfCgroup("/no/such").status()));
+  EXPECT_TRUE(absl::IsNotFound(Processes::OfCgroup("no/such").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfTree(1).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfTree(getpid()).status()));
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(Processes::OfTree(getppid()).status()));
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(Processes::OfGroup(getpgrp()).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfCgroup(own()).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfCgroup("/").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfCgroup("/etc").status()));
+}
+
+TEST_F(ProcessesTest, AThreadIsNoProcess) {
+  pid_t pid = Fork([](int ready) {
+    static int fd;
+    fd = ready;
+    static char stack[65536] __attribute__((aligned(16)));
+    clone(
+        [](void*) {
+          Say(fd);
+          while (true) pause();
+          return 0;
+        },
+        stack + sizeof(stack),
+        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD,
+        nullptr);
+    while (true) pause();
+  });
+  pid_t thread = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           absl::StrCat("/proc/", pid, "/task"))) {
+    pid_t number = std::stoi(entry.path().filename());
+    if (number != pid) thread = number;
+  }
+  absl::Status status = Processes::OfTree(thread).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("thread of process ", pid)));
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  EXPECT_TRUE(std::move(*tree).End({.signal = SIGKILL}).drained);
+  Reap(pid);
+}
+
+TEST_F(ProcessesTest, AThreadedCgroupIsRefused) {
+  std::string path = own() + "/tk-threaded";
+  ASSERT_EQ(mkdir(path.c_str(), 0755), 0);
+  rig::WriteAll(path + "/cgroup.type", "threaded");
+  absl::Status status = Processes::OfCgroup(path).status();
+  if (rig::ReadAll(path + "/cgroup.type") == "threaded\n") {
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("threaded"));
+  }
+  EXPECT_EQ(rmdir(path.c_str()), 0);
+}
+
+}  // namespace
+}  // namespace treekill

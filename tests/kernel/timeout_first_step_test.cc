@@ -1,0 +1,152 @@
+// TreeOptions::timeout_first_step: a signal before the others, at a timeout.
+#include <optional>
+
+#include "tests/kernel/fixture.h"
+
+namespace treekill {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr absl::Duration kLong = absl::Minutes(5);
+constexpr absl::Duration kShort = absl::Milliseconds(200);
+
+class TimeoutFirstStepTest : public KernelTest {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (HasFatalFailure() || IsSkipped()) return;
+    absl::StatusOr<Supervisor> supervisor = Supervisor::Create();
+    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
+    supervisor_.emplace(*std::move(supervisor));
+  }
+
+  void TearDown() override {
+    supervisor_.reset();
+    KernelTest::TearDown();
+  }
+
+  // A leader and a member, each of which writes down the signals that it gets
+  // and ends by TERM only (ABRT: what a shell starts with "&" ignores QUIT).
+  // Their time is over when they are ready.
+  Tree Spawn(TreeOptions options) {
+    options.timeout = absl::Milliseconds(1);
+    std::string scribe =
+        "ulimit -c 0\n"
+        "trap 'echo ABRT >>" +
+        File("$1") +
+        "' ABRT\n"
+        "trap 'echo TERM >>" +
+        File("$1") +
+        "; exit' TERM\n"
+        "echo up >>" +
+        File("$1") +
+        "\n"
+        "while :; do sleep 0.02; done\n";
+    rig::WriteAll(File("scribe"), scribe);
+    std::string script =
+        "sh " + File("scribe") + " member & . " + File("scribe");
+    absl::StatusOr<Tree> tree = supervisor_->Spawn(
+        Command{.argv = {"/bin/bash", "-c", script, "bash", "leader"}},
+        options);
+    EXPECT_TRUE(tree.ok()) << tree.status();
+    for (const char* name : {"leader", "member"}) {
+      EXPECT_TRUE(
+          rig::Eventually([&] { return rig::ReadAll(File(name)) == "up\n"; }));
+    }
+    return tree.ok() ? *std::move(tree) : Tree();
+  }
+
+  std::string File(const std::string& name) { return directory_.File(name); }
+
+  rig::TempDir directory_;
+  std::optional<Supervisor> supervisor_;
+};
+
+TEST_F(TimeoutFirstStepTest, ComesBeforeTheOthers) {
+  Tree tree = Spawn({.timeout_first_step = TeardownStep{SIGABRT, kShort},
+                     .teardown = {.steps = {{SIGTERM, kLong}}}});
+  ASSERT_TRUE(WaitForEnd(tree));
+  EXPECT_EQ(rig::ReadAll(File("leader")), "up\nABRT\nTERM\n");
+  EXPECT_EQ(rig::ReadAll(File("member")), "up\nABRT\nTERM\n");
+  EXPECT_EQ(tree.report().reason, EndReason::kTimeout);
+  EXPECT_EQ(tree.report().first_signal, SIGABRT);
+  EXPECT_FALSE(tree.report().killed);
+  EXPECT_TRUE(tree.report().drained);
+  EXPECT_THAT(tree.report().errors, IsEmpty());
+}
+
+// Whomever the other steps are for.
+TEST_F(TimeoutFirstStepTest, GoesToEveryMember) {
+  for (KillMode mode :
+       {KillMode::kMixed, KillMode::kProcess, KillMode::kProcessGroup}) {
+    SCOPED_TRACE(KillModeName(mode));
+    for (const char* name : {"leader", "member"}) unlink(File(name).c_str());
+    Tree tree =
+        Spawn({.timeout_first_step = TeardownStep{SIGABRT, kShort},
+               .teardown = {.kill_mode = mode, .steps = {{SIGTERM, kShort}}}});
+    ASSERT_TRUE(WaitForEnd(tree));
+    EXPECT_EQ(rig::ReadAll(File("leader")), "up\nABRT\nTERM\n");
+    EXPECT_THAT(rig::ReadAll(File("member")), HasSubstr("up\nABRT\n"));
+    EXPECT_TRUE(tree.report().drained);
+  }
+}
+
+// Once its leader has died of the first signal the others still have their
+// time.
+TEST_F(TimeoutFirstStepTest, TheLeadersEndCutsNobodyShort) {
+  absl::StatusOr<Tree> tree = supervisor_->Spawn(
+      Command{.argv = {"/bin/bash", "-c",
+                       "ulimit -c 0; (trap 'sleep 0.3; echo >" + File("done") +
+                           "; exit' ABRT; echo >" + File("up") +
+                           "; while :; do sleep 0.02; done) & "
+                           "exec sleep 600"}},
+      {.timeout = absl::Milliseconds(1),
+       .timeout_first_step = TeardownStep{SIGABRT, kLong},
+       .teardown = {.kill_mode = KillMode::kMixed}});
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  EXPECT_TRUE(
+      rig::Eventually([&] { return !rig::ReadAll(File("up")).empty(); }));
+  WaitForSleep(tree->leader());
+  ASSERT_TRUE(WaitForEnd(*tree));
+  EXPECT_EQ(tree->report().status.signal(), SIGABRT);
+  EXPECT_FALSE(tree->report().killed);
+  EXPECT_EQ(rig::ReadAll(File("done")), "\n");
+}
+
+TEST_F(TimeoutFirstStepTest, IsForATimeoutOnly) {
+  Tree tree = Spawn({.timeout_first_step = TeardownStep{SIGABRT, kLong},
+                     .teardown = {.steps = {{SIGTERM, kLong}}}});
+  tree.Stop();
+  ASSERT_TRUE(WaitForEnd(tree));
+  EXPECT_EQ(rig::ReadAll(File("leader")), "up\nTERM\n");
+  EXPECT_EQ(tree.report().first_signal, SIGTERM);
+}
+
+TEST_F(TimeoutFirstStepTest, WithTheTimeoutsOwnSignal) {
+  Tree tree = Spawn({.timeout_signal = SIGKILL,
+                     .timeout_first_step = TeardownStep{SIGABRT, kShort}});
+  ASSERT_TRUE(WaitForEnd(tree));
+  EXPECT_EQ(rig::ReadAll(File("leader")), "up\nABRT\n");
+  EXPECT_EQ(tree.report().status.signal(), SIGKILL);
+}
+
+TEST_F(TimeoutFirstStepTest, WithoutOtherSteps) {
+  Tree tree = Spawn({.timeout_first_step = TeardownStep{SIGABRT, kShort},
+                     .teardown = {.steps = {}}});
+  ASSERT_TRUE(WaitForEnd(tree));
+  EXPECT_EQ(rig::ReadAll(File("member")), "up\nABRT\n");
+  EXPECT_TRUE(tree.report().killed);
+}
+
+TEST_F(TimeoutFirstStepTest, InvalidOnes) {
+  for (TeardownStep step : {TeardownStep{0, kShort}, TeardownStep{1000, kShort},
+                            TeardownStep{SIGABRT, absl::Seconds(-1)}}) {
+    TreeOptions options{.timeout_first_step = step};
+    EXPECT_TRUE(absl::IsInvalidArgument(Validate(options)));
+  }
+}
+
+}  // namespace
+}  // namespace treekill
