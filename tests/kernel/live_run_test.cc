@@ -92,7 +92,7 @@ TEST_P(Held, EndsAllOfIt) {
     EXPECT_TRUE(end->drained) << end->error;
     for (pid_t pid : members) EXPECT_FALSE(IsAlive(pid));
     const TreeReport& report = host.AwaitEnd();
-    EXPECT_TRUE(report.drained);
+    EXPECT_TRUE(report.drained) << ReportToJson(report, 0);
     EXPECT_THAT(report.errors, IsEmpty());
     EXPECT_TRUE(absl::IsNotFound(FindRuns(Name()).status()));
     // The handle is of no other.
