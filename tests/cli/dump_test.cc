@@ -136,6 +136,15 @@ TEST_F(DumpTest, StoppedMemberAndDaemon) {
               HasSubstr("[new-session] "));
 }
 
+// The leader has ended, and the others are waited for.
+TEST_F(DumpTest, WhatOutlivedTheCommand) {
+  Outcome outcome = Run({kTimeout, kDump, "--on-leak=wait", "bash", "-c",
+                         "t=600; setsid sleep $t & exit 0"});
+  EXPECT_EQ(outcome.exit_code(), 124);
+  EXPECT_THAT(LineWith(outcome.errors, "] sleep 600"),
+              HasSubstr(" S hrtimer_nanosleep "));
+}
+
 // It is not frozen, but found.
 TEST_F(DumpTest, MemberInAnotherCgroup) {
   Outcome outcome =

@@ -50,19 +50,25 @@ class DiagnosisTest : public KernelTest {
     return tree.ok() ? *std::move(tree) : Tree();
   }
 
-  // With as many members, all of which sleep in what they are there for.
+  // With as many members, all of which sleep in what they are there for. A
+  // single look could be at one that is still starting.
   Tree SpawnScript(const std::string& script, size_t members,
                    TreeOptions options = {}) {
     Tree tree = Spawn(Shell(script), std::move(options));
+    int steady = 0;
     EXPECT_TRUE(rig::Eventually([&] {
       absl::StatusOr<std::vector<Member>> now = tree.Members();
-      return now.ok() && now->size() == members &&
-             std::all_of(now->begin(), now->end(), [](const Member& member) {
-               return (member.name != "sh" && member.state == 'S') ||
-                      rig::SleepsIn(member.pid, "wait");
-             });
+      bool asleep = now.ok() && now->size() == members &&
+                    std::all_of(now->begin(), now->end(), IsAsleep);
+      steady = asleep ? steady + 1 : 0;
+      return steady == 5;
     }));
     return tree;
+  }
+
+  static bool IsAsleep(const Member& member) {
+    if (member.name == "sleep") return rig::SleepsIn(member.pid, "nanosleep");
+    return rig::SleepsIn(member.pid, member.name == "cat" ? "pipe" : "wait");
   }
 
   // Until the diagnosis is there; then the teardown has begun.
@@ -265,6 +271,9 @@ TEST_F(DiagnosisTest, WithoutAGuardianNothingIsFrozen) {
 
 // Whatever fails, the tree ends, and is not said to have ended badly.
 TEST_F(DiagnosisTest, FailuresAreToldInIt) {
+  // To freeze and to thaw.
+  static int faults_left;
+  faults_left = 2;
   struct {
     kernel::FaultHook hook;
     bool is_frozen;
@@ -272,8 +281,7 @@ TEST_F(DiagnosisTest, FailuresAreToldInIt) {
       {[](const char* call, const char* path) {
          bool hit = call == std::string("write") && path != nullptr &&
                     path == std::string("cgroup.freeze");
-         static int times = 0;
-         return hit && times++ < 2 ? EIO : 0;
+         return hit && faults_left-- > 0 ? EIO : 0;
        },
        false},
       {[](const char* call, const char* path) {
