@@ -92,7 +92,7 @@ TEST_P(Held, EndsAllOfIt) {
     EXPECT_TRUE(end->drained) << end->error;
     for (pid_t pid : members) EXPECT_FALSE(IsAlive(pid));
     const TreeReport& report = host.AwaitEnd();
-    EXPECT_TRUE(report.drained);
+    EXPECT_TRUE(report.drained) << ReportToJson(report, 0);
     EXPECT_THAT(report.errors, IsEmpty());
     EXPECT_TRUE(absl::IsNotFound(FindRuns(Name()).status()));
     // The handle is of no other.
@@ -211,6 +211,10 @@ TEST_F(LiveRunTest, ThawSaysThatACgroupAboveIsFrozen) {
   std::string inner = MakeLeaf(Dead(), Name(), outer);
   SleepIn(inner);
   rig::WriteAll(outer + "/cgroup.freeze", "1");
+  ASSERT_TRUE(rig::Eventually([&] {
+    return absl::StrContains(rig::ReadAll(inner + "/cgroup.events"),
+                             "frozen 1");
+  }));
   LiveRun run = std::move(Find(inner)[0]);
   absl::Status thawed = run.Thaw(absl::Milliseconds(20));
   EXPECT_TRUE(absl::IsDeadlineExceeded(thawed)) << thawed;

@@ -127,10 +127,10 @@ TEST_F(LiveRunTest, AUnitIsDrawnAsATree) {
   std::string text;
   EXPECT_TRUE(Eventually([&] {
     text = Ps(Who::kRoot, {"--unit=web", "--tree"}).output;
-    return text.find("    `-") != std::string::npos;
+    return text.find(" S sleep 600\n") != std::string::npos;
   })) << text;
   EXPECT_THAT(text, StartsWith("web.service\n`-"));
-  EXPECT_THAT(text, HasSubstr(" S sleep 600\n"));
+  EXPECT_THAT(text, HasSubstr("\n    `-"));
   EXPECT_EQ(Run(Subcommand("kill", {"--unit=web"})).exit_code(), 0);
   Run({"systemctl", "reset-failed"});
 }

@@ -24,10 +24,14 @@ absl::StatusOr<std::vector<pid_t>> Descendants::Pids() const {
 SignalRound Descendants::Signal(int signal, pid_t only_group,
                                 pid_t leader) const {
   const Gathering* found = nullptr;
+  auto is_ancestor = [&](pid_t pid) {
+    return std::find(ancestors_.begin(), ancestors_.end(), pid) !=
+           ancestors_.end();
+  };
+  // One may be the parent of another.
   auto belongs = [&](const kernel::ProcessStat& process) {
-    return std::find(ancestors_.begin(), ancestors_.end(), process.parent) !=
-               ancestors_.end() ||
-           found->IsLive(process.parent);
+    return !is_ancestor(process.pid) &&
+           (is_ancestor(process.parent) || found->IsLive(process.parent));
   };
   auto is_meant = [only_group](const kernel::ProcessStat& process) {
     return only_group == 0 || process.process_group == only_group;

@@ -132,15 +132,28 @@ containment::Descendants ForeignReaper::descendants() const {
   return containment::Descendants(std::move(ancestors));
 }
 
-absl::StatusOr<bool> ForeignReaper::IsEmpty() {
+bool ForeignReaper::ReaperHasEnded() const {
   return std::all_of(processes_.begin(), processes_.end(),
                      [](const Process& process) {
                        return kernel::HasEnded(process.pidfd.get());
                      });
 }
 
+absl::StatusOr<bool> ForeignReaper::IsEmpty() {
+  return ReaperHasEnded() &&
+         std::all_of(victims_.begin(), victims_.end(),
+                     [](const containment::FoundProcess& victim) {
+                       return victim.HasEnded();
+                     });
+}
+
 absl::StatusOr<std::vector<pid_t>> ForeignReaper::Members() {
-  return descendants().Pids();
+  if (!ReaperHasEnded()) return descendants().Pids();
+  std::vector<pid_t> pids;
+  for (const containment::FoundProcess& victim : victims_) {
+    if (!victim.HasEnded()) pids.push_back(victim.stat.pid);
+  }
+  return pids;
 }
 
 bool ForeignReaper::Contains(pid_t pid) const {
@@ -153,6 +166,18 @@ containment::SignalRound ForeignReaper::Signal(int signal, pid_t only_group) {
 }
 
 absl::Status ForeignReaper::Kill() {
+  if (ReaperHasEnded()) {
+    for (const containment::FoundProcess& victim : victims_) {
+      (void)victim.Send(SIGKILL);
+    }
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::vector<kernel::ProcessStat>> live = descendants().Live();
+  if (!live.ok()) return live.status();
+  victims_.clear();
+  for (kernel::ProcessStat& process : *live) {
+    victims_.push_back({std::move(process), kernel::UniqueFd()});
+  }
   containment::SignalRound round =
       descendants().Signal(SIGKILL, /*only_group=*/0, /*leader=*/0);
   refused_ = round.refused > 0 && round.signalled == 0;

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "treekill/containment/descendants.h"
+#include "treekill/containment/gathering.h"
 #include "treekill/containment/hold.h"
 #include "treekill/containment/leaf_name.h"
 #include "treekill/kernel/fd.h"
@@ -38,7 +39,9 @@ struct FoundReaper {
 absl::StatusOr<std::vector<FoundReaper>> FindReapers();
 
 // Holds a tree that a reaper holds for another supervisor. Never signals the
-// reaper, which ends by itself when nobody is left: that is how it is known.
+// reaper, which ends by itself when nobody is left: that is how it is known,
+// but for a reaper that is killed or gives up. Whom Kill() has seen last are
+// then looked for, too.
 class ForeignReaper final : public containment::Hold {
  public:
   // kNotFound when there is no such reaper any more.
@@ -67,10 +70,13 @@ class ForeignReaper final : public containment::Hold {
 
   explicit ForeignReaper(std::vector<Process> processes)
       : processes_(std::move(processes)) {}
+  bool ReaperHasEnded() const;
   // Of those processes of the reaper's that are alive.
   containment::Descendants descendants() const;
 
   const std::vector<Process> processes_;
+  // As the last Kill() has seen them.
+  std::vector<containment::FoundProcess> victims_;
   bool refused_ = false;
 };
 
