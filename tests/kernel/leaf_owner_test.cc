@@ -80,11 +80,25 @@ TEST_F(LeafOwnerTest, AnOwnerThatProcDoesNotShow) {
             "");
 }
 
-TEST_F(LeafOwnerTest, AKeptLeafHasNoOwnerToAskFor) {
+TEST_F(LeafOwnerTest, AKeptLeafIsLeftAsLongAsSomebodyLivesInIt) {
   std::string leaf = MakeLeaf(Dead());
   EXPECT_TRUE(containment::SetKept(*kernel::Cgroup::Open(leaf)).ok());
   EXPECT_EQ(OwnerOf(leaf), OwnerState::kKept);
+  pid_t pid = SleepIn(leaf);
   EXPECT_THAT(Collect(), IsEmpty());
+  EXPECT_TRUE(IsAlive(pid));
+  kill(pid, SIGKILL);
+  EXPECT_TRUE(rig::Eventually([&] { return !IsAlive(pid); }));
+  EXPECT_THAT(Collect(), testing::SizeIs(1));
+  EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+// Who lives may be about to put somebody into it.
+TEST_F(LeafOwnerTest, AnEmptyKeptLeafIsLeftWhileItsOwnerLives) {
+  std::string leaf = MakeLeaf(ThisProcess());
+  EXPECT_TRUE(containment::SetKept(*kernel::Cgroup::Open(leaf)).ok());
+  EXPECT_THAT(Collect(), IsEmpty());
+  EXPECT_TRUE(std::filesystem::exists(leaf));
 }
 
 // Nobody's life depends on whether something could be opened.
