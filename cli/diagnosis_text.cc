@@ -171,8 +171,9 @@ std::string DiagnosisText(const Diagnosis& diagnosis,
                         member.wait_channel.empty() ? "-" : member.wait_channel,
                         branches[i].own, Marks(member));
     size_t left = kMaxColumns - std::min(row.size(), kMaxColumns);
-    std::string shown = Cut(CommandOf(member),
-                            std::max(left, kMinCommandColumns), /*utf8=*/false);
+    std::string shown =
+        Cut(CommandText(member.name, member.argv, /*utf8=*/false),
+            std::max(left, kMinCommandColumns), /*utf8=*/false);
     absl::StrAppend(&text, Printable(row), shown, "\n");
     std::string indent(width + 11, ' ');
     for (const std::string& line : Details(diagnosed, diagnosis)) {

@@ -75,17 +75,6 @@ std::string Names(const std::vector<Member>& members) {
       });
 }
 
-std::string CommandOf(const Member& member, size_t limit) {
-  std::string text = member.argv.empty() ? absl::StrCat("[", member.name, "]")
-                                         : absl::StrJoin(member.argv, " ");
-  std::string printable = Printable(text.substr(0, limit));
-  if (printable.size() <= limit) return printable;
-  // Not in the middle of a character.
-  size_t end = limit;
-  while (end > 0 && (printable[end] & 0xc0) == 0x80) --end;
-  return printable.substr(0, end);
-}
-
 std::string EscapesOf(const Member& member) {
   return absl::StrJoin(
       member.escapes, ", ",

@@ -32,10 +32,6 @@ std::string Quoted(const std::string& text);
 // "12 (sh), 13 (sleep)": not yet safe to print.
 std::string Names(const std::vector<Member>& members);
 
-// The arguments of a process, or its name in brackets when it has none, as
-// ps(1) shows it: in one line of at most `limit` bytes, safe to print.
-std::string CommandOf(const Member& member, size_t limit = 4096);
-
 // "new-session, reparented"; "" for none.
 std::string EscapesOf(const Member& member);
 

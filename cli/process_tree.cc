@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "cli/output.h"
 
 namespace treekill::cli {
 namespace {
@@ -33,14 +33,9 @@ std::string LineOf(const Member& member, const std::string& before,
       absl::StrCat(before, member.pid, " ", std::string(1, member.state), " ");
   std::string end;
   if (!member.escapes.empty()) {
-    end = absl::StrCat(" [",
-                       absl::StrJoin(member.escapes, ", ",
-                                     [](std::string* out, Escape escape) {
-                                       absl::StrAppend(out, EscapeName(escape));
-                                     }),
-                       "]");
+    end = absl::StrCat(" [", EscapesOf(member), "]");
   }
-  std::string command = CommandText(member.name, member.argv, style);
+  std::string command = CommandText(member.name, member.argv, style.utf8);
   size_t used = Columns(start) + Columns(end);
   if (style.width > 0) {
     size_t room = style.width > used ? style.width - used : 0;

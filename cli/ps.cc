@@ -110,7 +110,7 @@ void AddRun(const RunListing& run, const Style& style, Table* table) {
                  ContainmentName(info.containment), AgeText(info.age),
                  absl::StrCat(info.pids.size()), CpuText(info.cpu_time),
                  BytesText(info.memory), RunStateName(info.state),
-                 CommandText(info.command_name, info.argv, style)});
+                 CommandText(info.command_name, info.argv, style.utf8)});
   if (run.members.has_value()) DrawTree(*run.members, style, table);
 }
 
@@ -170,7 +170,7 @@ std::string ToTable(const std::vector<UnitMember>& members) {
     table.AddRow({absl::StrCat(process.pid), absl::StrCat(process.parent),
                   std::string(1, process.state),
                   member.cgroup.empty() ? "/" : Printable(member.cgroup),
-                  CommandText(process.name, process.argv, style)});
+                  CommandText(process.name, process.argv, style.utf8)});
   }
   return table.ToText(style);
 }

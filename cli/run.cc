@@ -19,6 +19,7 @@
 #include "cli/output_file.h"
 #include "cli/run_options.h"
 #include "cli/signals.h"
+#include "cli/table.h"
 #include "cli/terminal.h"
 #include "treekill/treekill.h"
 
@@ -362,7 +363,9 @@ class Run final {
       const Member& member = report.leaked[i];
       Message(absl::StrCat(
           "outlived the command: pid ", member.pid, " (",
-          CommandOf(member, kLongestCommand), "), ",
+          Cut(CommandText(member.name, member.argv, /*utf8=*/false),
+              kLongestCommand, /*utf8=*/false),
+          "), ",
           absl::FormatDuration(absl::Trunc(member.age, absl::Milliseconds(1))),
           " old: ", EscapesOf(member)));
     }

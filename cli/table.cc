@@ -133,11 +133,10 @@ std::string Cut(const std::string& text, size_t width, bool utf8) {
 }
 
 std::string CommandText(const std::string& name,
-                        const std::vector<std::string>& argv,
-                        const Style& style) {
+                        const std::vector<std::string>& argv, bool utf8) {
   std::string text =
       argv.empty() ? absl::StrCat("[", name, "]") : absl::StrJoin(argv, " ");
-  return Cut(Printable(text), kLongestCommand, style.utf8);
+  return Cut(Printable(text), kLongestCommand, utf8);
 }
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {

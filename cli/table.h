@@ -33,8 +33,7 @@ std::string Cut(const std::string& text, size_t width, bool utf8);
 // A command as ps(1) shows it: its arguments, or its name in brackets when it
 // has none. Printable, and of no more than 4,096 columns.
 std::string CommandText(const std::string& name,
-                        const std::vector<std::string>& argv,
-                        const Style& style);
+                        const std::vector<std::string>& argv, bool utf8);
 
 class Table final {
  public:

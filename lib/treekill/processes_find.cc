@@ -15,6 +15,7 @@
 #include "treekill/kernel/fd.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
+#include "treekill/kernel/process_directory.h"
 #include "treekill/processes_impl.h"
 
 namespace treekill {
@@ -47,22 +48,30 @@ absl::Status HasEndedAlready(const kernel::ProcessStat& zombie) {
                    " has not waited for it"));
 }
 
+// Of a process or thread.
+absl::StatusOr<kernel::ProcessStatus> StatusOf(pid_t pid) {
+  absl::StatusOr<kernel::ProcessDirectory> directory =
+      kernel::ProcessDirectory::Open(pid);
+  if (!directory.ok()) return directory.status();
+  return directory->Status();
+}
+
 absl::Status NotAllowed(const kernel::ProcessStat& process) {
-  std::optional<kernel::ProcessIds> ids = kernel::ReadProcessIds(process.pid);
+  absl::StatusOr<kernel::ProcessStatus> status = StatusOf(process.pid);
   return absl::PermissionDeniedError(absl::StrCat(
       NameOf(process), " is of ",
-      ids.has_value() ? absl::StrCat("uid ", ids->user) : "another user",
+      status.ok() ? absl::StrCat("uid ", status->real_uid) : "another user",
       ", and uid ", getuid(), " may not signal it; run as root"));
 }
 
 // Why a process that cannot be opened is none.
 absl::Status NoSuchProcess(pid_t pid) {
-  std::optional<kernel::ProcessIds> ids = kernel::ReadProcessIds(pid);
-  if (!ids.has_value() || ids->process == pid) {
+  absl::StatusOr<kernel::ProcessStatus> status = StatusOf(pid);
+  if (!status.ok() || status->process == pid) {
     return absl::NotFoundError(absl::StrCat("no process ", pid));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat(pid, " is a thread of process ", ids->process,
+      absl::StrCat(pid, " is a thread of process ", status->process,
                    ", and no process; name that"));
 }
 

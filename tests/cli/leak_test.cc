@@ -212,6 +212,7 @@ TEST_F(LeakTest, TreekillKilledWhileItWaitsLeavesNothing) {
   run->Signal(SIGKILL);
   run->Wait();
   EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(60)), IsEmpty());
+  EXPECT_TRUE(Eventually([] { return LeftLeaves().empty(); }));
 }
 
 TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {

@@ -22,6 +22,7 @@
 #include "absl/time/clock.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/proc.h"
+#include "treekill/kernel/process_directory.h"
 #include "treekill/treekill.h"
 
 namespace treekill::rig {
@@ -124,7 +125,9 @@ std::vector<pid_t> FindByCookie(const std::string& cookie) {
 }
 
 bool SleepsIn(pid_t pid, const std::string& part) {
-  std::string channel = kernel::ReadWaitChannel(pid);
+  absl::StatusOr<kernel::ProcessDirectory> process =
+      kernel::ProcessDirectory::Open(pid);
+  std::string channel = process.ok() ? process->WaitChannel() : "";
   if (!channel.empty()) return absl::StrContains(channel, part);
   std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
   return stat.has_value() && stat->state == 'S';

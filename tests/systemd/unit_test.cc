@@ -12,6 +12,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/systemd/scope_fixture.h"
 #include "treekill/kernel/proc.h"
+#include "treekill/kernel/process_directory.h"
 
 namespace treekill::rig {
 namespace {
@@ -68,7 +69,9 @@ class UnitTest : public ScopeTest {
 
   static bool IsAtRest(pid_t pid) {
     std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-    std::string channel = kernel::ReadWaitChannel(pid);
+    absl::StatusOr<kernel::ProcessDirectory> process =
+        kernel::ProcessDirectory::Open(pid);
+    std::string channel = process.ok() ? process->WaitChannel() : "";
     return (stat.has_value() && stat->state == 'T') || channel == "do_wait" ||
            absl::StrContains(channel, "nanosleep");
   }

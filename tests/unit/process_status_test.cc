@@ -10,8 +10,9 @@ namespace {
 
 std::string Status(const std::string& uid, const std::string& pids,
                    const std::string& ignored) {
-  return "Name:\tUid:\t1\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t7\n" + uid +
-         pids + "SigBlk:\tffffffffffffffff\n" + ignored +
+  return "Name:\tUid:\t1\nUmask:\t0022\nState:\tS "
+         "(sleeping)\nTgid:\t6\nPid:\t7\n" +
+         uid + pids + "SigBlk:\tffffffffffffffff\n" + ignored +
          "SigCgt:\t0000000000000002\n";
 }
 
@@ -23,6 +24,8 @@ TEST(ParseProcessStatus, EveryField) {
   std::optional<ProcessStatus> status =
       ParseProcessStatus(Status(kUid, kPids, kIgnored));
   ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(status->process, 6);
+  EXPECT_EQ(status->real_uid, 1000U);
   EXPECT_EQ(status->uid, 1001U);
   EXPECT_EQ(status->ignored_signals, 0x4001U);
   EXPECT_FALSE(status->is_in_inner_namespace);

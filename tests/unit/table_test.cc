@@ -49,10 +49,10 @@ TEST(Cut, NeverWiderAndNeverInACharacter) {
 }
 
 TEST(CommandText, IsShortAndPrintable) {
-  EXPECT_EQ(CommandText("a\nb", {}, kPipe), R"([a\x0ab])");
-  EXPECT_EQ(CommandText("x", {"sh", "-c", "\x1b[2J"}, kPipe),
+  EXPECT_EQ(CommandText("a\nb", {}, kPipe.utf8), R"([a\x0ab])");
+  EXPECT_EQ(CommandText("x", {"sh", "-c", "\x1b[2J"}, kPipe.utf8),
             R"(sh -c \x1b[2J)");
-  std::string text = CommandText("x", {std::string(100000, 'x')}, kPipe);
+  std::string text = CommandText("x", {std::string(100000, 'x')}, kPipe.utf8);
   EXPECT_EQ(text.size(), 4096u);
   EXPECT_TRUE(text.ends_with("x..."));
 }
@@ -118,10 +118,11 @@ TEST(DrawTree, WhoHasStartedWhom) {
 
 // A number that was reused while the processes were read.
 TEST(DrawTree, CirclesAndYoungerParents) {
-  EXPECT_EQ(Drawn({Process(10, 11), Process(11, 10), Process(12, 12)}, kPipe),
-            "|-10 S p10\n"
-            "| `-11 S p11\n"
-            "`-12 S p12\n");
+  EXPECT_EQ(
+      Drawn({Process(10, 11), Process(11, 10), Process(12, 12)}, kPipe),
+      "|-10 S p10\n"
+      "| `-11 S p11\n"
+      "`-12 S p12\n");
 }
 
 TEST(DrawTree, AChainOfThousands) {

@@ -110,42 +110,7 @@ absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid) {
   return pids;
 }
 
-std::optional<ProcessIds> ReadProcessIds(pid_t pid) {
-  std::string path = ProcPath(pid, "status");
-  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
-  if (!text.ok()) return std::nullopt;
-  ProcessIds ids;
-  bool has_process = false;
-  bool has_user = false;
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    std::vector<absl::string_view> words =
-        absl::StrSplit(line, '\t', absl::SkipEmpty());
-    if (words.size() < 2) continue;
-    if (words[0] == "Tgid:") {
-      has_process = absl::SimpleAtoi(words[1], &ids.process);
-    }
-    if (words[0] == "Uid:") has_user = absl::SimpleAtoi(words[1], &ids.user);
-  }
-  if (!has_process || !has_user) return std::nullopt;
-  return ids;
-}
-
 pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }
-
-std::vector<std::string> ReadCommandLine(pid_t pid) {
-  std::string path = absl::StrCat("/proc/", pid, "/cmdline");
-  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
-  if (!text.ok() || text->empty()) return {};
-  // A program may have overwritten the last NUL.
-  if (text->back() == '\0') text->pop_back();
-  return absl::StrSplit(*text, '\0');
-}
-
-std::string ReadWaitChannel(pid_t pid) {
-  std::string path = ProcPath(pid, "wchan");
-  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
-  return text.ok() && *text != "0" ? *text : std::string();
-}
 
 absl::Status CheckProc() {
   absl::StatusOr<std::optional<ProcessStat>> self = FindProcess(0);

@@ -64,30 +64,12 @@ constexpr uint64_t kInitialPidNamespace = 0xEFFFFFFC;
 // own; empty when it has gone. Everybody may read them.
 absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid);
 
-struct ProcessIds {
-  // The process that it is a thread of; itself when it is a process.
-  pid_t process = 0;
-  // The real user id.
-  uid_t user = 0;
-};
-
-// Of a process or thread; nullopt when it has gone, or hides from us.
-std::optional<ProcessIds> ReadProcessIds(pid_t pid);
-
 // getpgid(2); -1 when the process has gone.
 pid_t ProcessGroupOf(pid_t pid);
-
-// The arguments of a process; empty when it has gone, or has none (a kernel
-// thread, a zombie).
-std::vector<std::string> ReadCommandLine(pid_t pid);
 
 // Is every thread of the process stopped, by a signal or a tracer, or gone? One
 // that was sent SIGSTOP may complete a fork before it stops.
 bool HasStopped(pid_t pid);
-
-// The kernel function that the process sleeps in, or "" when it is not to be
-// had (not ours, running, gone).
-std::string ReadWaitChannel(pid_t pid);
 
 // kFailedPrecondition when /proc is not that of our PID namespace: then its
 // numbers are other processes'.

@@ -38,12 +38,16 @@ std::string LinkTarget(int directory, const char* name) {
 std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
   ProcessStatus status;
   bool has_uid = false;
+  bool has_process = false;
   bool has_signals = false;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     if (absl::ConsumePrefix(&line, "Uid:")) {
       std::vector<absl::string_view> ids =
           absl::StrSplit(line, '\t', absl::SkipEmpty());
-      has_uid = ids.size() == 4 && absl::SimpleAtoi(ids[1], &status.uid);
+      has_uid = ids.size() == 4 && absl::SimpleAtoi(ids[0], &status.real_uid) &&
+                absl::SimpleAtoi(ids[1], &status.uid);
+    } else if (absl::ConsumePrefix(&line, "Tgid:")) {
+      has_process = absl::SimpleAtoi(line, &status.process);
     } else if (absl::ConsumePrefix(&line, "NSpid:")) {
       std::vector<absl::string_view> pids =
           absl::StrSplit(line, '\t', absl::SkipEmpty());
@@ -54,7 +58,7 @@ std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
                                         &status.ignored_signals);
     }
   }
-  if (!has_uid || !has_signals) return std::nullopt;
+  if (!has_process || !has_uid || !has_signals) return std::nullopt;
   return status;
 }
 

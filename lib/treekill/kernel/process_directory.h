@@ -19,6 +19,9 @@ namespace treekill::kernel {
 
 // Of /proc/PID/status.
 struct ProcessStatus {
+  // The process that it is a thread of; itself when it is a process.
+  pid_t process = 0;
+  uid_t real_uid = 0;
   // Effective.
   uid_t uid = 0;
   // Bit N-1 is signal N.
@@ -47,8 +50,8 @@ struct OpenDescriptor {
 // another's by now.
 class ProcessDirectory final {
  public:
-  // kNotFound when there is no such process. Whether /proc is that of our PID
-  // namespace, CheckProc() tells.
+  // Of a process, or a thread. kNotFound when there is none. Whether /proc is
+  // that of our PID namespace, CheckProc() tells.
   static absl::StatusOr<ProcessDirectory> Open(pid_t pid);
 
   absl::StatusOr<ProcessStat> Stat() const;
