@@ -6,7 +6,7 @@
 namespace treekill {
 namespace {
 
-using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using ::testing::IsEmpty;
 
 constexpr absl::Duration kLong = absl::Minutes(5);
@@ -87,8 +87,10 @@ TEST_F(TimeoutFirstStepTest, GoesToEveryMember) {
         Spawn({.timeout_first_step = TeardownStep{SIGABRT, kShort},
                .teardown = {.kill_mode = mode, .steps = {{SIGTERM, kShort}}}});
     ASSERT_TRUE(WaitForEnd(tree));
-    EXPECT_EQ(rig::ReadAll(File("leader")), "up\nABRT\nTERM\n");
-    EXPECT_THAT(rig::ReadAll(File("member")), HasSubstr("up\nABRT\n"));
+    // They may have no time to write down the second one.
+    for (const char* name : {"leader", "member"}) {
+      EXPECT_THAT(rig::ReadAll(File(name)), StartsWith("up\nABRT\n"));
+    }
     EXPECT_TRUE(tree.report().drained);
   }
 }
