@@ -146,6 +146,10 @@ int KillRuns(const KillCommandLine& line) {
   std::vector<LiveRun*> runs;
   std::vector<Member> members;
   for (LiveRun& run : named.runs) {
+    // Nobody is touched if one must not be.
+    absl::Status may = run.MayEnd();
+    if (absl::IsNotFound(may)) continue;
+    if (!may.ok()) return Fail(may);
     runs.push_back(&run);
     if (!line.dry_run) continue;
     absl::StatusOr<std::vector<Member>> found = run.Members();

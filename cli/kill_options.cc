@@ -51,10 +51,11 @@ constexpr char kMoreHelp[] =
     "It refuses what would end treekill itself or everything: process 1,\n"
     "treekill's ancestors, a process group or cgroup that it is in, "
     "init.scope,\n"
-    "-.slice. Exit status: 0 when nothing is alive; 1 when there was nobody;\n"
-    "122 when something survives SIGKILL, is another user's beside those that\n"
-    "were ended, or systemd starts the unit again (Restart=); 125 when\n"
-    "treekill itself failed or was not allowed to, and has touched nobody.\n";
+    "-.slice. Exit status: 0 when nothing is alive; 1 when there was nobody,\n"
+    "or no run of one of the names; 122 when something survives SIGKILL, is\n"
+    "another user's beside those that were ended, or systemd starts the unit\n"
+    "again (Restart=); 125 when treekill itself failed, or was not allowed to\n"
+    "and has touched nobody.\n";
 
 enum Option { kPid = 256, kPgid, kCgroup, kDryRun };
 

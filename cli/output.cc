@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -34,6 +37,30 @@ size_t Utf8Length(const std::string& text, size_t start) {
   return valid ? length : 0;
 }
 
+// Is it one that shows nothing, but turns the line around, breaks it, or joins
+// what is beside it? Unicode's categories Cf, Zl and Zp, as far as they are in
+// use.
+bool IsFormatCharacter(const std::string& text, size_t start, size_t length) {
+  struct Range {
+    uint32_t first;
+    uint32_t last;
+  };
+  constexpr Range kFormats[] = {
+      {0xad, 0xad},      {0x600, 0x605},   {0x61c, 0x61c},   {0x6dd, 0x6dd},
+      {0x70f, 0x70f},    {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e},
+      {0x2060, 0x206f},  {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0x1d173, 0x1d17a},
+      {0xe0000, 0xe007f}};
+  unsigned char first = text[start];
+  uint32_t value = first & (0xff >> (length + 1));
+  for (size_t i = 1; i < length; ++i) {
+    value = (value << 6) | (text[start + i] & 0x3f);
+  }
+  return std::any_of(std::begin(kFormats), std::end(kFormats),
+                     [value](const Range& range) {
+                       return value >= range.first && value <= range.last;
+                     });
+}
+
 }  // namespace
 
 void Message(const std::string& text) {
@@ -53,12 +80,14 @@ std::string Printable(const std::string& text) {
       continue;
     }
     size_t length = Utf8Length(text, i);
-    if (length == 0) {
-      printable += absl::StrCat("\\x", absl::Hex(byte, absl::kZeroPad2));
-      ++i;
-    } else {
+    if (length > 0 && !IsFormatCharacter(text, i, length)) {
       printable.append(text, i, length);
       i += length;
+      continue;
+    }
+    for (size_t end = i + std::max<size_t>(length, 1); i < end; ++i) {
+      byte = text[i];
+      printable += absl::StrCat("\\x", absl::Hex(byte, absl::kZeroPad2));
     }
   }
   return printable;
@@ -69,10 +98,15 @@ std::string Quoted(const std::string& text) {
 }
 
 std::string Names(const std::vector<Member>& members) {
-  return absl::StrJoin(
-      members, ", ", [](std::string* out, const Member& member) {
-        absl::StrAppend(out, member.pid, " (", member.name, ")");
-      });
+  constexpr size_t kMost = 20;
+  size_t count = std::min(members.size(), kMost);
+  std::string names =
+      absl::StrJoin(members.begin(), members.begin() + count, ", ",
+                    [](std::string* out, const Member& member) {
+                      absl::StrAppend(out, member.pid, " (", member.name, ")");
+                    });
+  if (members.size() <= kMost) return names;
+  return absl::StrCat(names, ", and ", members.size() - kMost, " more");
 }
 
 std::string EscapesOf(const Member& member) {

@@ -22,14 +22,15 @@ constexpr int kNotFound = 127;
 // in it are made visible.
 void Message(const std::string& text);
 
-// `text` with control characters and bytes that are not UTF-8 escaped, so that
-// it can do nothing to a terminal.
+// `text` with control and format characters (such as one that turns the line
+// around) and bytes that are not UTF-8 escaped, so that it can do nothing to a
+// terminal.
 std::string Printable(const std::string& text);
 
 // The same in single quotes.
 std::string Quoted(const std::string& text);
 
-// "12 (sh), 13 (sleep)": not yet safe to print.
+// "12 (sh), 13 (sleep)", of the first twenty: not yet safe to print.
 std::string Names(const std::vector<Member>& members);
 
 // "new-session, reparented"; "" for none.

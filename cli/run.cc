@@ -17,9 +17,9 @@
 #include "cli/lifelines.h"
 #include "cli/output.h"
 #include "cli/output_file.h"
+#include "cli/run_messages.h"
 #include "cli/run_options.h"
 #include "cli/signals.h"
-#include "cli/table.h"
 #include "cli/terminal.h"
 #include "treekill/treekill.h"
 
@@ -92,7 +92,8 @@ class Run final {
                              line_.containment == Containment::kProcessGroup,
         .journal = WantsJournal(),
         .describe_members = line_.verbose || !line_.report.empty() ||
-                            line_.on_leak != LeakChoice::kKill};
+                            line_.on_leak != LeakChoice::kKill ||
+                            !line_.keep.empty()};
     absl::StatusOr<Tree> tree =
         supervisor_->Spawn({.argv = line_.command,
                             .working_directory = line_.directory,
@@ -139,9 +140,12 @@ class Run final {
   }
 
   static LeakPolicy LeaksOf(const RunCommandLine& line) {
-    LeakPolicy policy{.wait = line.leak_wait, .keep = line.keep};
-    if (line.on_leak == LeakChoice::kWait) policy.on_leak = OnLeak::kWait;
+    LeakPolicy policy{.keep = line.keep};
     if (line.on_leak == LeakChoice::kKeep) policy.on_leak = OnLeak::kKeep;
+    if (line.on_leak == LeakChoice::kWait) {
+      policy.on_leak = OnLeak::kWait;
+      policy.wait = line.leak_wait;
+    }
     return policy;
   }
 
@@ -242,8 +246,9 @@ class Run final {
         if (tree_.ending()) {
           tree_.Stop(SIGKILL);
         } else if (tree_.leader_ended()) {
-          // The command cannot take it any more, and who it left may not care.
-          tree_.Stop(received.signal);
+          // The command cannot take it any more, and what a shell has started
+          // in the background ignores it.
+          tree_.Stop();
         } else if (!command_has_it) {
           PassOn(received.signal);
         }
@@ -327,7 +332,7 @@ class Run final {
                            report.journal_error.message()));
     }
     if (line_.on_leak != LeakChoice::kKill) SayWhoLeaked(report);
-    SayWhoIsKept(report);
+    SayWhoIsKept(report, line_.name);
     for (const absl::Status& error : report.errors) {
       Message(std::string(error.message()));
     }
@@ -356,30 +361,6 @@ class Run final {
     return status;
   }
 
-  static void SayWhoLeaked(const TreeReport& report) {
-    constexpr size_t kMost = 20;
-    size_t count = report.leaked.size();
-    for (size_t i = 0; i < std::min(count, kMost); ++i) {
-      const Member& member = report.leaked[i];
-      Message(absl::StrCat(
-          "outlived the command: pid ", member.pid, " (",
-          Cut(CommandText(member.name, member.argv, /*utf8=*/false),
-              kLongestCommand, /*utf8=*/false),
-          "), ",
-          absl::FormatDuration(absl::Trunc(member.age, absl::Milliseconds(1))),
-          " old: ", EscapesOf(member)));
-    }
-    if (count > kMost) Message(absl::StrCat("and ", count - kMost, " more"));
-  }
-
-  void SayWhoIsKept(const TreeReport& report) const {
-    if (report.kept_leaf.empty()) return;
-    std::string leaf = report.kept_leaf.substr(report.kept_leaf.rfind('/') + 1);
-    Message(absl::StrCat("kept: ", Names(report.kept),
-                         "; to end it: ", "treekill kill ",
-                         line_.name.empty() ? leaf : line_.name));
-  }
-
   static bool TimedOut(const TreeReport& report) {
     return report.reason == EndReason::kTimeout;
   }
@@ -397,27 +378,6 @@ class Run final {
     if (leaked && report.status.ShellCode() == 0) return kLeaked;
     return report.status.ShellCode();
   }
-
-  static std::string Summary(const TreeReport& report) {
-    std::string text = absl::StrCat("ended by ", EndReasonName(report.reason),
-                                    ", ", report.status.ToString(), ", after ",
-                                    absl::FormatDuration(report.run_time));
-    if (report.leaked_count > 0) {
-      absl::StrAppend(&text, "; ", report.leaked_count,
-                      " outlived it: ", Names(report.leaked));
-    }
-    if (report.strays_killed > 0) {
-      absl::StrAppend(&text, "; ", report.strays_killed,
-                      " had left the cgroup");
-    }
-    return absl::StrCat(
-        text, report.killed ? "; SIGKILL was needed" : "",
-        report.drained ? "; nothing is left after " : "; given up after ",
-        absl::FormatDuration(report.teardown_time));
-  }
-
-  // For a line in a log.
-  static constexpr size_t kLongestCommand = 200;
 
   const RunCommandLine line_;
   OutputFile report_file_;

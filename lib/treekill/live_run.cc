@@ -218,13 +218,21 @@ std::vector<absl::StatusOr<RunEnd>> LiveRun::EndAll(
   return ends;
 }
 
-// Sends the first signal.
-absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::BeginEnd(
-    const EndOptions& options) {
+absl::Status LiveRun::MayEnd() const { return HoldToEnd().status(); }
+
+absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::HoldToEnd() const {
   absl::Status may = CheckHoldsUs(*impl_, "end itself");
   if (!may.ok()) return may;
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold = impl_->MakeHold();
   if (!hold.ok()) return internal::WithOwner(hold.status(), info());
+  return hold;
+}
+
+// Sends the first signal.
+absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::BeginEnd(
+    const EndOptions& options) {
+  absl::StatusOr<std::unique_ptr<containment::Hold>> hold = HoldToEnd();
+  if (!hold.ok()) return hold;
   if (options.signal != SIGKILL) {
     (*hold)->Signal(options.signal, /*only_group=*/0);
   }

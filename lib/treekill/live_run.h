@@ -121,6 +121,9 @@ class LiveRun final {
   // holds the caller.
   absl::StatusOr<bool> Wait(absl::Duration timeout = absl::InfiniteDuration());
 
+  // Would End() refuse? Touches nobody.
+  absl::Status MayEnd() const;
+
   // Ends all of it: a signal, a grace period, then SIGKILL until nobody is
   // alive. Blocks for as long as that takes. The leaf is its supervisor's to
   // remove, and is removed here if that is gone. kNotFound: it has ended.
@@ -141,6 +144,7 @@ class LiveRun final {
   explicit LiveRun(std::unique_ptr<Impl> impl);
 
  private:
+  absl::StatusOr<std::unique_ptr<containment::Hold>> HoldToEnd() const;
   absl::StatusOr<std::unique_ptr<containment::Hold>> BeginEnd(
       const EndOptions& options);
 

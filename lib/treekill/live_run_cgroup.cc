@@ -162,9 +162,7 @@ class CgroupRun final : public LiveRun::Impl {
       pids.push_back(process.pid);
       descendants.insert(process.pid);
     }
-    internal::TreeBounds bounds = Bounds();
-    bounds.leaf_name = info().id;
-    bounds.has_cgroup_kill = HasKill();
+    const internal::TreeBounds bounds = BoundsOfLeaf();
     std::vector<Member> members =
         internal::DescribeTree(WithoutRepeats(std::move(pids)), bounds);
     // Its pid is another's by now.
@@ -247,9 +245,24 @@ class CgroupRun final : public LiveRun::Impl {
     return leaf;
   }
 
-  bool HasKill() const {
+  internal::TreeBounds BoundsOfLeaf() const {
+    internal::TreeBounds bounds = Bounds();
+    bounds.leaf_name = info().id;
     absl::StatusOr<Cgroup> leaf = OpenLeaf();
-    return leaf.ok() && leaf->OpenControl("cgroup.kill", O_PATH).ok();
+    if (!leaf.ok()) return bounds;
+    bounds.has_cgroup_kill = leaf->OpenControl("cgroup.kill", O_PATH).ok();
+    std::optional<containment::LeaderMark> leader =
+        containment::FindLeader(*leaf);
+    if (!leader.has_value()) return bounds;
+    bounds.process_group = leader->process_group;
+    bounds.session = leader->session;
+    bounds.uid = leader->uid;
+    bounds.dies_with_parent = leader->dies_with_parent;
+    bool is_supervised = !info().supervisor_name.empty();
+    if (leader->owner_adopts && is_supervised) {
+      bounds.adopters = {info().supervisor};
+    }
+    return bounds;
   }
 
   const bool is_abandoned_;

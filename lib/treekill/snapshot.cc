@@ -111,12 +111,12 @@ class Comparison final {
   void Complete(Look* look) {
     Member& member = look->member;
     bool is_leader = member.pid == bounds_.leader;
-    bool knows_leader = bounds_.leader != 0;
+    bool knows_groups = bounds_.process_group != 0;
     bool migrated = !bounds_.leaf_name.empty() && !member.cgroup.empty() &&
                     !IsInLeaf(member.cgroup, bounds_.leaf_name);
-    bool new_session = knows_leader && member.session != bounds_.session;
+    bool new_session = knows_groups && member.session != bounds_.session;
     bool new_group =
-        knows_leader && member.process_group != bounds_.process_group;
+        knows_groups && member.process_group != bounds_.process_group;
     SetReach(look->may_signal, migrated, &member);
     const std::pair<Escape, bool> escapes[] = {
         {Escape::kNewSession, new_session},

@@ -15,9 +15,9 @@ namespace treekill::internal {
 
 // What the members of a tree are compared with.
 struct TreeBounds {
-  // 0: not known; then nothing is known of groups and sessions either.
+  // 0: it has ended, or is not known.
   pid_t leader = 0;
-  // The leader's, when it started.
+  // The leader's, when it started. 0: not known.
   pid_t process_group = 0;
   pid_t session = 0;
   uid_t uid = 0;

@@ -155,6 +155,9 @@ bool WantsParentDeathSignal(const TreeOptions& options);
 // What the members of the tree are compared with.
 TreeBounds BoundsOf(const TreeState& tree);
 
+// Leaves word of that at the leaf, for ListRuns().
+void MarkLeader(const TreeState& tree);
+
 // Who is alive of it now, those that have moved out of the leaf and are to be
 // found included.
 absl::StatusOr<std::vector<pid_t>> FindPids(const TreeState& tree);

@@ -13,6 +13,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/proc.h"
 #include "treekill/supervisor_impl.h"
 
 namespace treekill {
@@ -183,6 +184,13 @@ absl::Status Supervisor::Impl::MoveWanted(TreeState& tree,
       // It was killed.
       if (kernel::StatusErrno(moved) == ESRCH) continue;
       if (!moved.ok()) return moved;
+      absl::StatusOr<std::string> cgroup =
+          kernel::ReadCgroupOfProcess(member.pid);
+      // It was killed, or its main thread has ended: others are not moved then.
+      bool is_there =
+          cgroup.ok() && internal::IsInLeaf(*cgroup, tree.kept_leaf_name);
+      if (!is_there) continue;
+      member.cgroup = *std::move(cgroup);
       tree.report.kept.push_back(std::move(member));
     }
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "treekill/containment/leaf_name.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/kernel/subreaper.h"
 #include "treekill/supervisor_impl.h"
@@ -53,6 +54,19 @@ absl::StatusOr<std::vector<pid_t>> internal::FindPids(const TreeState& tree) {
                 pids->end());
   }
   return pids;
+}
+
+void internal::MarkLeader(const TreeState& tree) {
+  if (tree.hold->cgroup_fd() < 0) return;
+  TreeBounds bounds = BoundsOf(tree);
+  // Those who look from outside see less without.
+  (void)containment::SetLeader(tree.hold->cgroup_fd(),
+                               {.pid = bounds.leader,
+                                .process_group = bounds.process_group,
+                                .session = bounds.session,
+                                .uid = bounds.uid,
+                                .dies_with_parent = bounds.dies_with_parent,
+                                .owner_adopts = !bounds.adopters.empty()});
 }
 
 absl::StatusOr<std::vector<Member>> internal::FindMembers(

@@ -4,12 +4,15 @@
 #include <csignal>
 
 #include "treekill/containment/gathering.h"
+#include "treekill/kernel/event_loop.h"
 
 namespace treekill::containment {
 namespace {
 
-// A fork bomb that forks faster than we look always has somebody who runs.
+// A fork bomb that forks faster than we look always has somebody who runs, and
+// may leave us little time on the processor.
 constexpr int kMaxPasses = 10;
+constexpr absl::Duration kLongestLook = absl::Milliseconds(250);
 
 }  // namespace
 
@@ -21,8 +24,9 @@ absl::StatusOr<std::vector<pid_t>> Descendants::Pids() const {
   return pids;
 }
 
-SignalRound Descendants::Signal(int signal, pid_t only_group,
-                                pid_t leader) const {
+SignalRound Descendants::Signal(
+    int signal, pid_t only_group, pid_t leader,
+    const std::function<void()>& between_looks) const {
   const Gathering* found = nullptr;
   auto is_ancestor = [&](pid_t pid) {
     return std::find(ancestors_.begin(), ancestors_.end(), pid) !=
@@ -39,10 +43,16 @@ SignalRound Descendants::Signal(int signal, pid_t only_group,
   Gathering gathering(belongs, is_meant);
   found = &gathering;
   absl::Status looked;
-  for (int pass = 0; pass < kMaxPasses; ++pass) {
-    absl::StatusOr<bool> any_new = gathering.Look(SIGSTOP);
+  // SIGKILL ends a fork that is under way, as SIGSTOP does not; and whoever is
+  // left is left to the ancestors.
+  int first_signal = signal == SIGKILL ? SIGKILL : SIGSTOP;
+  absl::Duration until = kernel::MonotonicNow() + kLongestLook;
+  for (int pass = 0; pass < kMaxPasses && kernel::MonotonicNow() < until;
+       ++pass) {
+    absl::StatusOr<bool> any_new = gathering.Look(first_signal);
     looked = any_new.status();
     if (!any_new.ok() || !*any_new) break;
+    between_looks();
   }
   SignalRound round = gathering.Signal(signal, leader);
   if (!looked.ok()) round.error = looked;

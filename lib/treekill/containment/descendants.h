@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,11 @@ class Descendants final {
   // Stops everybody (SIGSTOP), again until nobody new is found, so that none is
   // missed because it was just being born; then sends `signal` and SIGCONT.
   // With `only_group` not 0, to those of that process group.
-  SignalRound Signal(int signal, pid_t only_group, pid_t leader) const;
+  // SIGKILL is sent at once. `between_looks` is for an ancestor that reaps: a
+  // fork bomb would make more and more dead to be looked through.
+  SignalRound Signal(
+      int signal, pid_t only_group, pid_t leader,
+      const std::function<void()>& between_looks = [] {}) const;
 
  private:
   const std::vector<pid_t> ancestors_;

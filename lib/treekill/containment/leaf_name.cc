@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <utility>
 #include <vector>
 
@@ -12,9 +13,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
+#include "treekill/kernel/syscalls.h"
 
 namespace treekill::containment {
 namespace {
@@ -23,6 +26,7 @@ constexpr char kPrefix[] = "treekill";
 constexpr size_t kTimeDigits = 16;
 constexpr char kOwnerAttribute[] = "user.treekill.owner";
 constexpr char kKeepAttribute[] = "user.treekill.keep";
+constexpr char kLeaderAttribute[] = "user.treekill.leader";
 
 // "PID-TIME[-NAMESPACE]".
 std::string FormatOwner(const LeafOwner& owner) {
@@ -171,6 +175,33 @@ absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner) {
 
 absl::Status SetKept(const kernel::Cgroup& leaf) {
   return leaf.SetAttribute(kKeepAttribute, "1");
+}
+
+absl::Status SetLeader(int leaf_fd, const LeaderMark& leader) {
+  std::string text = absl::StrCat(
+      leader.pid, " ", leader.process_group, " ", leader.session, " ",
+      leader.uid, " ", leader.dies_with_parent, " ", leader.owner_adopts);
+  if (kernel::SetAttribute(leaf_fd, kLeaderAttribute, text.data(),
+                           text.size()) == 0) {
+    return absl::OkStatus();
+  }
+  return kernel::ErrnoStatus(errno, "setxattr", "cannot mark the leader");
+}
+
+std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf) {
+  absl::StatusOr<std::optional<std::string>> text =
+      leaf.Attribute(kLeaderAttribute);
+  if (!text.ok() || !text->has_value()) return std::nullopt;
+  std::vector<absl::string_view> words = absl::StrSplit(**text, ' ');
+  LeaderMark leader;
+  bool parsed = words.size() == 6 && ParseNumber(words[0], &leader.pid) &&
+                ParseNumber(words[1], &leader.process_group) &&
+                ParseNumber(words[2], &leader.session) &&
+                ParseNumber(words[3], &leader.uid);
+  if (!parsed) return std::nullopt;
+  leader.dies_with_parent = words[4] == "1";
+  leader.owner_adopts = words[5] == "1";
+  return leader;
 }
 
 // Is it alive, and was it at that moment?

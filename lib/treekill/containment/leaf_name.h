@@ -54,6 +54,25 @@ absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner);
 // Marks the leaf as one that is to be left alone when its owner is gone.
 absl::Status SetKept(const kernel::Cgroup& leaf);
 
+// What tells the members of a leaf from those that have got away, for whoever
+// looks at it from outside.
+struct LeaderMark {
+  pid_t pid = 0;
+  // When it was started.
+  pid_t process_group = 0;
+  pid_t session = 0;
+  uid_t uid = 0;
+  // PR_SET_PDEATHSIG.
+  bool dies_with_parent = false;
+  // The leaf's owner adopts the tree's orphans.
+  bool owner_adopts = false;
+};
+
+// `leaf_fd` is the leaf's directory.
+absl::Status SetLeader(int leaf_fd, const LeaderMark& leader);
+// nullopt when it has none, or that cannot be read.
+std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf);
+
 enum class OwnerState {
   kAlive,
   kGone,

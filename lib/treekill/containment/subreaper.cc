@@ -51,11 +51,12 @@ bool SubreaperHold::Contains(pid_t pid) const {
 }
 
 SignalRound SubreaperHold::Signal(int signal, pid_t only_group) {
-  return descendants_.Signal(signal, only_group, leader_);
+  return descendants_.Signal(signal, only_group, leader_,
+                             [this] { (void)IsEmpty(); });
 }
 
 absl::Status SubreaperHold::Kill() {
-  SignalRound round = descendants_.Signal(SIGKILL, /*only_group=*/0, leader_);
+  SignalRound round = Signal(SIGKILL, /*only_group=*/0);
   refused_ = round.refused > 0 && round.signalled == 0;
   return round.error;
 }

@@ -127,6 +127,9 @@ class Reaper final {
                    leader_pidfd_.get()});
     // Not before: the leader would inherit it.
     kernel::RaiseDescriptorLimit();
+    // A fork bomb wants all processors for itself, and its dead must be reaped
+    // as fast as they come: whoever looks for the living passes them all.
+    kernel::TakePrecedence();
     return true;
   }
 

@@ -57,6 +57,8 @@ void SetProcessName(const std::string& name) {
   prctl(PR_SET_NAME, name.c_str(), 0, 0, 0);
 }
 
+void TakePrecedence() { setpriority(PRIO_PROCESS, 0, /*prio=*/-20); }
+
 void RaiseDescriptorLimit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;

@@ -19,6 +19,10 @@ void Detach(std::vector<int> keep);
 // The name that ps(1) and top(1) show: at most 15 bytes.
 void SetProcessName(const std::string& name);
 
+// Gives this process the processor before all others, setpriority(2), as far as
+// it may: root, mostly. Its children inherit that.
+void TakePrecedence();
+
 // Lets this process open as many descriptors as it is allowed to.
 void RaiseDescriptorLimit();
 
