@@ -39,7 +39,7 @@ int ForEachRun(int argc, char** argv, const char* help,
   constexpr option kOptions[] = {{"help", no_argument, nullptr, 'h'},
                                  {nullptr, 0, nullptr, 0}};
   const std::string subcommand = argv[0];
-  OptionReader reader(argc, argv, subcommand.c_str(), "+:h", kOptions);
+  OptionReader reader(argc, argv, subcommand.c_str(), ":h", kOptions);
   if (reader.Next()) {
     return PrintToStdout(absl::StrCat(help, kNameHelp, kMoreHelp));
   }

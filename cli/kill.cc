@@ -94,10 +94,7 @@ int ReportProcesses(const std::string& name, const ProcessesEnd& end,
     return 0;
   }
   for (const Member& member : end.survivors) {
-    Message(absl::StrCat(
-        "pid ", member.pid, " (", member.name, ") survives SIGKILL: state ",
-        std::string(1, member.state), member.wait_channel.empty() ? "" : " in ",
-        member.wait_channel));
+    Message(SurvivorText(member));
   }
   if (!end.refused.empty()) {
     Message(absl::StrCat("alive, and not this user's to signal: ",

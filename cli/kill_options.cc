@@ -156,7 +156,7 @@ absl::StatusOr<KillCommandLine> ParseKillCommandLine(int argc, char** argv) {
                        {"kill-after", required_argument, nullptr, 'k'},
                        {"dry-run", no_argument, nullptr, kDryRun},
                        {"verbose", no_argument, nullptr, 'v'}});
-  OptionReader reader(argc, argv, "kill", "+:s:k:9vh", options.data());
+  OptionReader reader(argc, argv, "kill", ":s:k:9vh", options.data());
   Parser parser;
   while (reader.Next()) {
     absl::Status applied = parser.Apply(reader);

@@ -38,7 +38,8 @@ absl::Status StoreOption(const std::optional<Value>& parsed, const char* option,
 class OptionReader final {
  public:
   // Takes the arguments from the subcommand's name on. `short_options` begins
-  // with "+:": the first word that is no option ends them.
+  // with "+:" where the first word that is no option ends them, and with ":"
+  // where options may stand behind the words.
   OptionReader(int argc, char** argv, const char* subcommand,
                const char* short_options, const option* long_options);
 

@@ -109,6 +109,13 @@ std::string Names(const std::vector<Member>& members) {
   return absl::StrCat(names, ", and ", members.size() - kMost, " more");
 }
 
+std::string SurvivorText(const Member& member) {
+  return absl::StrCat(
+      "pid ", member.pid, " (", member.name, ") survives SIGKILL: state ",
+      std::string(1, member.state), member.wait_channel.empty() ? "" : " in ",
+      member.wait_channel);
+}
+
 std::string EscapesOf(const Member& member) {
   return absl::StrJoin(
       member.escapes, ", ",

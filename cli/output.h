@@ -33,6 +33,9 @@ std::string Quoted(const std::string& text);
 // "12 (sh), 13 (sleep)", of the first twenty: not yet safe to print.
 std::string Names(const std::vector<Member>& members);
 
+// "pid 12 (sh) survives SIGKILL: state D in nfs_wait": not yet safe to print.
+std::string SurvivorText(const Member& member);
+
 // "new-session, reparented"; "" for none.
 std::string EscapesOf(const Member& member);
 

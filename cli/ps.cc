@@ -54,7 +54,7 @@ absl::StatusOr<PsCommandLine> ParsePsCommandLine(int argc, char** argv) {
   const std::vector<option> options =
       WithUnitOptions({{"json", no_argument, nullptr, kJson},
                        {"tree", no_argument, nullptr, kTree}});
-  OptionReader reader(argc, argv, "ps", "+:h", options.data());
+  OptionReader reader(argc, argv, "ps", ":h", options.data());
   while (reader.Next()) {
     if (TakeUnitOption(reader, &line.unit)) continue;
     if (reader.option() == kJson) {

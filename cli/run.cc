@@ -337,10 +337,7 @@ class Run final {
       Message(std::string(error.message()));
     }
     for (const Member& member : report.survivors) {
-      Message(absl::StrCat(
-          "pid ", member.pid, " (", member.name, ") survives SIGKILL: state ",
-          std::string(1, member.state),
-          member.wait_channel.empty() ? "" : " in ", member.wait_channel));
+      Message(SurvivorText(member));
     }
     if (!report.drained && report.survivors.empty() && report.errors.empty()) {
       Message(absl::StrCat("it is not known whether something of the command ",

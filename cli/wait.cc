@@ -50,7 +50,7 @@ absl::StatusOr<WaitCommandLine> ParseWaitCommandLine(int argc, char** argv) {
   WaitCommandLine line;
   const std::vector<option> options =
       WithUnitOptions({{"timeout", required_argument, nullptr, kTimeout}});
-  OptionReader reader(argc, argv, "wait", "+:h", options.data());
+  OptionReader reader(argc, argv, "wait", ":h", options.data());
   while (reader.Next()) {
     if (TakeUnitOption(reader, &line.unit)) continue;
     if (reader.option() == 'h') {

@@ -20,8 +20,11 @@ enum class OnLeak {
   // It begins when LeakPolicy::wait is over. Until then the tree goes on, its
   // timeout included.
   kWait,
-  // They live on in the leaf, with nobody above them. It is marked, so that gc
-  // leaves it alone; whoever finds it by its name can end it.
+  // They live on in the leaf, with nobody above them; who had left it is
+  // brought
+  // back. It is marked, so that gc leaves it alone; whoever finds it by its
+  // name
+  // can end it. Takes Linux 5.7: before, they are killed, and why is an error.
   kKeep,
 };
 
@@ -35,8 +38,8 @@ struct LeakPolicy {
   // Daemons that are wanted, such as "ssh-agent" or "*cache*": shell patterns,
   // fnmatch(3), for a process's name or the file name that its arguments begin
   // with. They are kept whatever on_leak says, and so is whoever descends from
-  // them; in a leaf of their own if others are not. A program can give itself
-  // any name.
+  // them, from parent to living parent; in a leaf of their own if others are
+  // not. A program can give itself any name.
   std::vector<std::string> keep = {};
 };
 

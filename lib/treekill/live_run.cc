@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <functional>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -90,6 +91,7 @@ LiveRunInfo internal::InfoOf(const std::string& id,
     info.state = RunState::kOrphaned;
   }
   if (owner.state == containment::OwnerState::kAlive) {
+    info.supervisor_alive = true;
     std::optional<ProcessStat> stat = kernel::ReadProcessStat(owner.pid);
     if (stat.has_value()) info.supervisor_name = stat->comm;
   }
@@ -128,7 +130,7 @@ internal::TreeBounds LiveRun::Impl::Bounds() const {
   std::optional<ProcessStat> leader;
   if (info_.leader != 0) leader = kernel::ReadProcessStat(info_.leader);
   std::optional<ProcessStat> supervisor;
-  if (!info_.supervisor_name.empty()) {
+  if (info_.supervisor_alive) {
     supervisor = kernel::ReadProcessStat(info_.supervisor);
   }
   if (!leader.has_value() || !supervisor.has_value()) return bounds;
@@ -233,6 +235,7 @@ absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::BeginEnd(
     const EndOptions& options) {
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold = HoldToEnd();
   if (!hold.ok()) return hold;
+  impl_->MarkEnd();
   if (options.signal != SIGKILL) {
     (*hold)->Signal(options.signal, /*only_group=*/0);
   }
@@ -262,19 +265,27 @@ absl::StatusOr<std::vector<LiveRun>> FindRuns(const std::string& target) {
   const std::string path = WithoutSlashes(target);
   pid_t pid = 0;
   bool is_number = absl::SimpleAtoi(target, &pid) && pid > 0;
-  auto is_called = [&](const LiveRun& run) {
-    const LiveRunInfo& info = run.info();
-    return !target.empty() &&
-           (info.name == target || info.id == target || info.leaf == path);
+  auto is_called = [&](const LiveRunInfo& info) {
+    return info.name == target || info.id == target || info.leaf == path;
   };
-  bool is_name = std::any_of(runs->begin(), runs->end(), is_called);
+  auto is_own = [&](const LiveRunInfo& info) {
+    return is_called(info) && info.uid == geteuid();
+  };
+  auto has_number = [&](const LiveRunInfo& info) {
+    return is_number && info.supervisor_alive && info.supervisor == pid;
+  };
   std::vector<LiveRun> meant;
-  for (LiveRun& run : *runs) {
-    bool is_meant =
-        is_name ? is_called(run) : is_number && run.info().supervisor == pid;
-    if (is_meant) meant.push_back(std::move(run));
+  for (const std::function<bool(const LiveRunInfo&)>& is_meant :
+       {std::function<bool(const LiveRunInfo&)>(is_own),
+        std::function<bool(const LiveRunInfo&)>(is_called),
+        std::function<bool(const LiveRunInfo&)>(has_number)}) {
+    for (LiveRun& run : *runs) {
+      if (!target.empty() && is_meant(run.info())) {
+        meant.push_back(std::move(run));
+      }
+    }
+    if (!meant.empty()) return meant;
   }
-  if (!meant.empty()) return meant;
   return absl::NotFoundError(absl::StrCat("no run is called '", target,
                                           "'; 'treekill ps' lists them"));
 }

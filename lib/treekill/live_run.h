@@ -49,6 +49,7 @@ struct LiveRunInfo {
   // Who is to end it. 0: cannot be seen from here (another PID namespace). When
   // it is gone, the number that it had.
   pid_t supervisor = 0;
+  bool supervisor_alive = false;
   // As Member::name; "" when it is gone or cannot be seen.
   std::string supervisor_name;
   // kCgroup, kScope if the leaf is in a scope made for the tree, as far as that
@@ -157,8 +158,9 @@ class LiveRun final {
 absl::StatusOr<std::vector<LiveRun>> ListRuns();
 
 // Those that are called so: by name, of which there may be several; by id; by
-// the leaf's path; or, when there is none of that name, by the supervisor's
-// pid. kNotFound when there are none.
+// the leaf's path; or, when there is none of that name, by the pid of a
+// supervisor that is alive. A name means the caller's own runs, if he has any
+// of that name, and else everybody's. kNotFound when there are none.
 absl::StatusOr<std::vector<LiveRun>> FindRuns(const std::string& target);
 
 // What is told of one run.

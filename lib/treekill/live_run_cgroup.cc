@@ -210,6 +210,11 @@ class CgroupRun final : public LiveRun::Impl {
     return containment::TakeOverLeaf(*parent_, info().id);
   }
 
+  void MarkEnd() override {
+    absl::StatusOr<Cgroup> leaf = OpenLeaf();
+    if (leaf.ok()) (void)containment::SetBeingEnded(*leaf);
+  }
+
   absl::Status Join() override {
     absl::StatusOr<Cgroup> leaf = OpenPopulated();
     if (!leaf.ok()) return leaf.status();
@@ -258,8 +263,7 @@ class CgroupRun final : public LiveRun::Impl {
     bounds.session = leader->session;
     bounds.uid = leader->uid;
     bounds.dies_with_parent = leader->dies_with_parent;
-    bool is_supervised = !info().supervisor_name.empty();
-    if (leader->owner_adopts && is_supervised) {
+    if (leader->owner_adopts && info().supervisor_alive) {
       bounds.adopters = {info().supervisor};
     }
     return bounds;
@@ -288,7 +292,7 @@ absl::Status internal::FindCgroupRuns(RunImpls* found) {
             leaf.ok() ? LookAt(*leaf, parent, directory, name) : leaf.status();
         if (absl::IsNotFound(info.status())) return true;
         if (!info.ok()) return info.status();
-        bool is_gone = info->supervisor != 0 && info->supervisor_name.empty();
+        bool is_gone = info->supervisor != 0 && !info->supervisor_alive;
         found->push_back(
             std::make_unique<CgroupRun>(*std::move(info), is_gone, leaf->id()));
         return true;

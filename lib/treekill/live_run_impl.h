@@ -34,6 +34,8 @@ class LiveRun::Impl {
   virtual absl::StatusOr<bool> AwaitEnd(absl::Duration until) = 0;
   // Lives no longer than this.
   virtual absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold() = 0;
+  // Asks whoever supervises it to keep nobody.
+  virtual void MarkEnd() {}
   virtual absl::Status Join() = 0;
 
  protected:

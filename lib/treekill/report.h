@@ -71,17 +71,17 @@ struct TreeReport {
   // True when the teardown had to use SIGKILL on members that were alive.
   bool killed = false;
 
-  // Members alive when the tree was ended for another reason than that its
-  // leader had ended by itself, or SIGKILL to all; if
-  // TreeOptions::describe_members.
+  // Members alive when the end began, if the leader was; not with
+  // EndReason::kKilled. If TreeOptions::describe_members.
   std::vector<Member> members;
 
   // What the tree did when its time was over: TreeOptions::diagnose_timeout.
   // There before the first signal. Not in ReportToJson().
   std::optional<Diagnosis> diagnosis;
 
-  // Members alive after the leader's exit, when that ended the tree; who they
-  // were, if TreeOptions::describe_members.
+  // Members alive after the leader's exit, and after what was waited for them;
+  // who they were, if TreeOptions::describe_members, but for those that have
+  // ended before they could be looked at.
   int leaked_count = 0;
   std::vector<Member> leaked;
   // Who was kept (LeakPolicy), and is none of `leaked`; and in which leaf, if

@@ -173,7 +173,7 @@ void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
   tree.report.reason = reason;
   if (!tree.leader_ended) tree.ending = kernel::MonotonicNow();
   if (tree.phase == Phase::kRunning) WatchTree(tree);
-  if (reason == EndReason::kLeaderExited) {
+  if (tree.leader_ended && reason != EndReason::kKilled) {
     NoteLeaks(tree);
   } else if (reason != EndReason::kKilled && tree.options.describe_members) {
     tree.report.members = Describe(tree);

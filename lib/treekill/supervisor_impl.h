@@ -155,6 +155,9 @@ bool WantsParentDeathSignal(const TreeOptions& options);
 // What the members of the tree are compared with.
 TreeBounds BoundsOf(const TreeState& tree);
 
+// Is it one that is to be kept, or who has come of one?
+bool IsSetApart(const TreeState& tree, pid_t pid);
+
 // Leaves word of that at the leaf, for ListRuns().
 void MarkLeader(const TreeState& tree);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
+#include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/supervisor_impl.h"
 
@@ -27,6 +29,7 @@ namespace {
 // Who was just being born when it was looked is found by the next look; frozen,
 // they have no more children.
 constexpr int kLooks = 8;
+constexpr absl::Duration kLongestFreeze = absl::Milliseconds(250);
 
 // Those whom a pattern means, and who descends from them.
 // `wanted` has the pids of those that were found before.
@@ -54,6 +57,32 @@ std::vector<Member> FindWanted(const std::vector<Member>& members,
   return found;
 }
 
+absl::Status CannotKeep(const absl::Status& why) {
+  return kernel::WithContext(why, "cannot keep what outlived the command");
+}
+
+// Moves a process to the leaf of that name. False when it is not there then: it
+// has ended; or its main thread has, which the kernel does not move.
+absl::StatusOr<bool> Bring(const kernel::Cgroup& leaf, const std::string& name,
+                           Member* member) {
+  absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(member->pid);
+  if (absl::IsNotFound(pidfd.status())) return false;
+  if (!pidfd.ok()) return pidfd.status();
+  std::optional<kernel::ProcessStat> stat =
+      kernel::ReadProcessStat(member->pid);
+  bool is_still = stat.has_value() && stat->start_time == member->start_time;
+  if (!is_still || kernel::HasEnded(pidfd->get())) return false;
+  absl::Status moved =
+      kernel::MoveToCgroup(member->pid, leaf.fd(), leaf.path());
+  if (kernel::StatusErrno(moved) == ESRCH) return false;
+  if (!moved.ok()) return moved;
+  absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(member->pid);
+  bool is_there = cgroup.ok() && internal::IsInLeaf(*cgroup, name) &&
+                  !kernel::HasEnded(pidfd->get());
+  if (is_there) member->cgroup = *std::move(cgroup);
+  return is_there;
+}
+
 absl::StatusOr<kernel::Cgroup> LeafOf(const TreeState& tree) {
   return tree.placement->parent.OpenChild(tree.leaf_name);
 }
@@ -76,6 +105,14 @@ absl::Status internal::CheckLeaks(const TreeOptions& options,
 // The leader has ended by itself, and somebody of its tree lives.
 void Supervisor::Impl::OnLeaks(TreeState& tree) {
   const LeakPolicy& policy = tree.options.leaks;
+  if (Keeps(policy)) {
+    absl::StatusOr<kernel::Cgroup> leaf = LeafOf(tree);
+    // By itself only as far as we can see: LiveRun::End() has told it to.
+    if (leaf.ok() && containment::IsBeingEnded(*leaf)) {
+      BeginTeardown(tree, EndReason::kLeaderExited, /*first_signal=*/0);
+      return;
+    }
+  }
   if (!policy.keep.empty() && policy.on_leak != OnLeak::kKeep) {
     NoteError(tree, SetApart(tree));
     if (TryFinish(tree)) return;
@@ -130,12 +167,20 @@ void Supervisor::Impl::EndWait(TreeState& tree) {
 absl::Status Supervisor::Impl::KeepAll(TreeState& tree) {
   absl::StatusOr<kernel::Cgroup> leaf = LeafOf(tree);
   if (!leaf.ok()) return leaf.status();
-  tree.report.kept = Describe(tree);
-  absl::Status marked = containment::SetKept(*leaf);
-  if (!marked.ok()) {
-    tree.report.kept.clear();
-    return kernel::WithContext(marked, "cannot keep what outlived the command");
+  std::vector<Member> members = Describe(tree);
+  std::vector<Member> kept;
+  for (Member& member : members) {
+    // Who had left is brought back, so that it is found by the name.
+    absl::StatusOr<bool> is_there = true;
+    if (!internal::IsInLeaf(member.cgroup, tree.leaf_name)) {
+      is_there = Bring(*leaf, tree.leaf_name, &member);
+    }
+    if (!is_there.ok()) return CannotKeep(is_there.status());
+    if (*is_there) kept.push_back(std::move(member));
   }
+  absl::Status marked = containment::SetKept(*leaf);
+  if (!marked.ok()) return CannotKeep(marked);
+  tree.report.kept = std::move(kept);
   tree.report.kept_leaf = leaf->path();
   tree.hold->Keep();
   ReapLeader(tree);
@@ -152,22 +197,25 @@ absl::Status Supervisor::Impl::SetApart(TreeState& tree) {
     return absl::OkStatus();
   }
   const kernel::Cgroup& parent = tree.placement->parent;
-  absl::StatusOr<kernel::Cgroup> leaf = LeafOf(tree);
-  if (!leaf.ok()) return leaf.status();
   std::string name = containment::NewLeafName(tree.options.name);
   absl::StatusOr<kernel::Cgroup> kept = parent.MakeChild(name);
-  if (!kept.ok()) return kept.status();
+  if (!kept.ok()) return CannotKeep(kept.status());
   tree.kept_leaf_name = name;
   absl::Status moved = containment::SetKept(*kept);
-  if (moved.ok()) moved = leaf->SetFrozen(true);
+  // Who would thaw them, were we killed?
+  bool freezes =
+      tree.report.on_supervisor_death == OnSupervisorDeath::kKillTree;
+  if (freezes) {
+    (void)tree.hold->Freeze(kernel::MonotonicNow() + kLongestFreeze);
+  }
   if (moved.ok()) moved = MoveWanted(tree, *kept);
-  moved.Update(leaf->SetFrozen(false));
+  if (freezes) moved.Update(tree.hold->Thaw());
   if (tree.report.kept.empty()) {
     (void)parent.RemoveChild(name);
   } else {
     tree.report.kept_leaf = kept->path();
   }
-  return moved;
+  return moved.ok() ? moved : CannotKeep(moved);
 }
 
 absl::Status Supervisor::Impl::MoveWanted(TreeState& tree,
@@ -178,20 +226,9 @@ absl::Status Supervisor::Impl::MoveWanted(TreeState& tree,
         FindWanted(Describe(tree), tree.options.leaks.keep, &wanted);
     if (found.empty()) return absl::OkStatus();
     for (Member& member : found) {
-      // Frozen, it does not end, so that its pid is its own.
-      absl::Status moved =
-          kernel::MoveToCgroup(member.pid, kept.fd(), kept.path());
-      // It was killed.
-      if (kernel::StatusErrno(moved) == ESRCH) continue;
-      if (!moved.ok()) return moved;
-      absl::StatusOr<std::string> cgroup =
-          kernel::ReadCgroupOfProcess(member.pid);
-      // It was killed, or its main thread has ended: others are not moved then.
-      bool is_there =
-          cgroup.ok() && internal::IsInLeaf(*cgroup, tree.kept_leaf_name);
-      if (!is_there) continue;
-      member.cgroup = *std::move(cgroup);
-      tree.report.kept.push_back(std::move(member));
+      absl::StatusOr<bool> is_there = Bring(kept, tree.kept_leaf_name, &member);
+      if (!is_there.ok()) return is_there.status();
+      if (*is_there) tree.report.kept.push_back(std::move(member));
     }
   }
   return absl::OkStatus();

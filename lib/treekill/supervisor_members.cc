@@ -46,14 +46,15 @@ absl::StatusOr<std::vector<pid_t>> internal::FindPids(const TreeState& tree) {
     pids->erase(std::unique(pids->begin(), pids->end()), pids->end());
   }
   if (!tree.kept_leaf_name.empty()) {
-    auto set_apart = [&tree](pid_t pid) {
-      absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
-      return cgroup.ok() && IsInLeaf(*cgroup, tree.kept_leaf_name);
-    };
-    pids->erase(std::remove_if(pids->begin(), pids->end(), set_apart),
-                pids->end());
+    std::erase_if(*pids, [&tree](pid_t pid) { return IsSetApart(tree, pid); });
   }
   return pids;
+}
+
+bool internal::IsSetApart(const TreeState& tree, pid_t pid) {
+  if (tree.kept_leaf_name.empty()) return false;
+  absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
+  return cgroup.ok() && IsInLeaf(*cgroup, tree.kept_leaf_name);
 }
 
 void internal::MarkLeader(const TreeState& tree) {

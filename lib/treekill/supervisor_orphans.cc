@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <csignal>
 
-#include "treekill/kernel/proc.h"
 #include "treekill/kernel/subreaper.h"
 #include "treekill/kernel/syscalls.h"
 #include "treekill/supervisor_impl.h"
@@ -11,17 +10,6 @@
 namespace treekill {
 
 using internal::TreeState;
-
-namespace {
-
-// Is it one that is to be kept, or who has come of one?
-bool IsSetApart(const TreeState& tree, pid_t pid) {
-  if (tree.kept_leaf_name.empty()) return false;
-  absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
-  return cgroup.ok() && internal::IsInLeaf(*cgroup, tree.kept_leaf_name);
-}
-
-}  // namespace
 
 // A program that was execed in the place of a shell keeps the shell's children.
 absl::Status Supervisor::Impl::Adopt() {
@@ -83,7 +71,8 @@ absl::StatusOr<std::vector<pid_t>> Supervisor::Impl::FindOrphans(
   absl::StatusOr<std::vector<pid_t>> children = kernel::ListLiveChildren();
   if (!children.ok()) return children.status();
   for (pid_t pid : *children) {
-    if (!IsOurOwn(pid) && !IsSetApart(tree, pid)) orphans.push_back(pid);
+    if (!IsOurOwn(pid) && !internal::IsSetApart(tree, pid))
+      orphans.push_back(pid);
   }
   return orphans;
 }

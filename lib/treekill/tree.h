@@ -117,6 +117,7 @@ class Tree final {
   // signal handler, and when privileges have been dropped; see cgroup.kill in
   // the kernel's cgroup-v2.rst. With a subreaper it is the reaper that reads
   // it. -1 where the containment has none, and in a cgroup before Linux 5.14.
+  // It kills those as well who are kept (OnLeak::kKeep).
   // Owned by the tree, and open while this handle is.
   int kill_fd() const;
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/cli/runs_fixture.h"
 
@@ -96,14 +97,35 @@ TEST_F(KillRunTest, AnUnknownOneBesideDoesNotSaveTheOthers) {
   run->Wait();
 }
 
+TEST_F(KillRunTest, OptionsMayStandBehindTheName) {
+  std::unique_ptr<Program> run = StartDeaf("behind");
+  Outcome dry = Kill({"behind", "--dry-run"});
+  EXPECT_EQ(dry.exit_code(), 0) << dry.errors;
+  EXPECT_THAT(dry.output, HasSubstr(" (bash)\n"));
+  EXPECT_EQ(Kill({"behind", "-9", "-v"}).exit_code(), 0);
+  run->Wait();
+}
+
+// In the same words as without --dry-run.
+TEST_F(KillRunTest, ADryRunRefusesWhatWouldBeRefused) {
+  Outcome outcome = Run(
+      {"--name=dryself", "--", TreekillPath(), "kill", "--dry-run", "dryself"});
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr(" holds treekill itself"));
+}
+
 TEST_F(KillRunTest, ADryRunTouchesNobody) {
   std::unique_ptr<Program> run = StartDeaf("dry");
-  size_t count = FindByCookie(cookie()).size();
+  std::vector<pid_t> before = FindByCookie(cookie());
   Outcome outcome = Kill({"--dry-run", "dry"});
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_THAT(outcome.output, ContainsRegex("[0-9]+ \\(bash\\)\n"));
   EXPECT_THAT(outcome.output, ContainsRegex("[0-9]+ \\(sleep\\)\n"));
-  EXPECT_THAT(FindByCookie(cookie()), SizeIs(count));
+  // The program that became a sleep(1) may have been seen as another before.
+  for (pid_t pid : FindByCookie(cookie())) {
+    EXPECT_THAT(before, testing::Contains(pid));
+  }
+  EXPECT_THAT(FindByCookie(cookie()), SizeIs(testing::Ge(4U)));
   Kill({"-9", "dry"});
   run->Wait();
 }
@@ -136,6 +158,30 @@ TEST_F(KillRunTest, AnothersIsLeftAlone) {
   EXPECT_THAT(FindByCookie(cookie()), SizeIs(testing::Ge(3U)));
   Kill({"-9", "roots"});
   run->Wait();
+}
+
+TEST_F(KillRunTest, ANameMeansOnesOwnRunsFirst) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
+  std::unique_ptr<Program> roots = StartDeaf("shared");
+  LetOthersIn();
+  std::string copy = CopyOf(TreekillPath());
+  auto become_nobody = [] {
+    if (setgid(65534) != 0 || setuid(65534) != 0) _exit(98);
+  };
+  std::unique_ptr<Program> own = Start(
+      {copy, "run", "--containment=subreaper", "--name=shared", "sleep", "60"},
+      become_nobody);
+  ASSERT_TRUE(Eventually([&] {
+    Outcome listed = Start({copy, "ps", "shared"}, become_nobody)->Wait();
+    return std::count(listed.output.begin(), listed.output.end(), '\n') == 2 &&
+           absl::StrContains(listed.output, "subreaper");
+  }));
+  Outcome outcome =
+      Start({copy, "kill", "-9", "shared"}, become_nobody)->Wait();
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_EQ(own->Wait().signal(), SIGKILL);
+  EXPECT_EQ(Kill({"-9", "shared"}).exit_code(), 0);
+  roots->Wait();
 }
 
 TEST_F(KillRunTest, OneKindOfTargetAtATime) {

@@ -199,6 +199,9 @@ TEST_F(LeakTest, SignalsEndTheWait) {
     run->Signal(signal);
     EXPECT_EQ(run->Wait().exit_code(), 7);
     EXPECT_EQ(Report()["reason"], "stop");
+    // It had outlived the command all the same.
+    EXPECT_EQ(Report()["leaked_count"], 1);
+    EXPECT_THAT(Report()["members"], IsEmpty());
     EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
     unlink(File("leader").c_str());
   }
@@ -236,6 +239,40 @@ TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {
   Outcome listed = Start({TreekillPath(), "ps", "kept-one"})->Wait();
   EXPECT_THAT(listed.output, HasSubstr("kept"));
   EndKept("kept-one");
+}
+
+// Whoever says to end it means all of it.
+TEST_F(LeakTest, NobodyIsKeptOfARunThatIsEndedByName) {
+  for (const char* keep : {"--on-leak=keep", "--keep=wanted"}) {
+    SCOPED_TRACE(keep);
+    std::unique_ptr<Program> run = StartScript(
+        {"--name=ended", keep},
+        absl::StrCat("(trap '' TERM; exec -a wanted sleep 60) & ",
+                     "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; ",
+                     "touch ", File("up"), "; sleep 60"));
+    ASSERT_TRUE(
+        Eventually([&] { return std::filesystem::exists(File("up")); }));
+    Outcome outcome =
+        Start({TreekillPath(), "kill", "-k", "200ms", "ended"})->Wait();
+    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+    EXPECT_THAT(run->Wait().errors, Not(HasSubstr("kept")));
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    EXPECT_THAT(LeftLeaves(), IsEmpty());
+    unlink(File("up").c_str());
+  }
+}
+
+TEST_F(LeakTest, WhoHadLeftIsBroughtBackToBeKept) {
+  Outcome outcome = RunScript(
+      {"--name=back", "--on-leak=keep"},
+      absl::StrCat("(echo $BASHPID >", OwnCgroup(), "/cgroup.procs; ",
+                   "exec setsid sleep 60) & ",
+                   "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done"));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  ASSERT_THAT(Report()["kept"], SizeIs(1));
+  EXPECT_THAT(Report()["kept"][0]["cgroup"].get<std::string>(),
+              HasSubstr("/treekill-back-"));
+  EndKept("back");
 }
 
 TEST_F(LeakTest, KeepWithNobodyToKeepLeavesNothing) {

@@ -40,7 +40,7 @@ class CgroupLeaf final : public Hold {
 
   ~CgroupLeaf() override {
     bool ours = parent_ != nullptr && maker_ == getpid();
-    if (ours && !removed_) (void)Remove();
+    if (ours && !removed_ && !kept_) (void)Remove();
   }
 
   absl::Status OpenControls() {
@@ -119,6 +119,7 @@ class CgroupLeaf final : public Hold {
   }
 
   absl::Status Kill() override {
+    if (kept_) return absl::OkStatus();
     if (!kill_fd_.valid()) return KillOneByOne();
     absl::Status status = kernel::WriteKill(kill_fd_.get(), kill_path());
     // Nothing may be left even so.
@@ -135,7 +136,7 @@ class CgroupLeaf final : public Hold {
     return status;
   }
 
-  void Keep() override { removed_ = true; }
+  void Keep() override { kept_ = true; }
 
  private:
   // Without cgroup.kill. Frozen, none of them forks, and who is just being born
@@ -230,8 +231,9 @@ class CgroupLeaf final : public Hold {
   std::unordered_set<pid_t> signalled_;
   // Kill() may be called by any thread.
   std::atomic<bool> refused_ = false;
-  // Or to be left where it is.
   bool removed_ = false;
+  // Kill() may be called by any thread.
+  std::atomic<bool> kept_ = false;
 };
 
 std::string HintFor(int error, PlacementRight right,

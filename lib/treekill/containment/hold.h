@@ -117,8 +117,8 @@ class Hold {
   // quite gone. After OK the hold is of no more use.
   virtual absl::Status Remove() { return absl::OkStatus(); }
 
-  // Leaves what the hold has made, and who is in it, as they are: it is not
-  // removed any more.
+  // Leaves what the hold has made, and who is in it, as they are: nothing is
+  // removed any more, and Kill() kills nobody.
   virtual void Keep() {}
 
   // Leaves those that are left to themselves, with nothing of the hold's own

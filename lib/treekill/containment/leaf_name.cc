@@ -26,6 +26,7 @@ constexpr char kPrefix[] = "treekill";
 constexpr size_t kTimeDigits = 16;
 constexpr char kOwnerAttribute[] = "user.treekill.owner";
 constexpr char kKeepAttribute[] = "user.treekill.keep";
+constexpr char kEndAttribute[] = "user.treekill.end";
 constexpr char kLeaderAttribute[] = "user.treekill.leader";
 
 // "PID-TIME[-NAMESPACE]".
@@ -177,6 +178,16 @@ absl::Status SetKept(const kernel::Cgroup& leaf) {
   return leaf.SetAttribute(kKeepAttribute, "1");
 }
 
+absl::Status SetBeingEnded(const kernel::Cgroup& leaf) {
+  return leaf.SetAttribute(kEndAttribute, "1");
+}
+
+bool IsBeingEnded(const kernel::Cgroup& leaf) {
+  absl::StatusOr<std::optional<std::string>> end =
+      leaf.Attribute(kEndAttribute);
+  return end.ok() && end->has_value();
+}
+
 absl::Status SetLeader(int leaf_fd, const LeaderMark& leader) {
   std::string text = absl::StrCat(
       leader.pid, " ", leader.process_group, " ", leader.session, " ",
@@ -212,6 +223,11 @@ absl::StatusOr<OwnerSight> SeeOwner(const LeafOwner& owner) {
   if (**pid == 0) return Seen(OwnerState::kGone, owner.pid);
   absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
       kernel::FindProcess(**pid);
+  // Another user's, and /proc hides those: hidepid, proc(5).
+  bool hides = absl::IsPermissionDenied(stat.status()) ||
+               (stat.ok() && !stat->has_value() && kernel::Kill(**pid, 0) < 0 &&
+                errno == EPERM);
+  if (hides) return Seen(OwnerState::kUnknown, 0);
   if (!stat.ok()) return stat.status();
   if (!stat->has_value() || (*stat)->IsDead()) {
     return Seen(OwnerState::kGone, owner.pid);

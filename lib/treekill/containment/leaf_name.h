@@ -54,6 +54,11 @@ absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner);
 // Marks the leaf as one that is to be left alone when its owner is gone.
 absl::Status SetKept(const kernel::Cgroup& leaf);
 
+// Says that somebody else than its owner is about to end it, and asks that:
+// what would be kept (LeakPolicy) is not to be.
+absl::Status SetBeingEnded(const kernel::Cgroup& leaf);
+bool IsBeingEnded(const kernel::Cgroup& leaf);
+
 // What tells the members of a leaf from those that have got away, for whoever
 // looks at it from outside.
 struct LeaderMark {
