@@ -27,18 +27,21 @@ class KillRunTest : public RunsTest {
   // A run with a daemon below its shell, all of which are deaf to TERM.
   std::unique_ptr<Program> StartDeaf(const std::string& name,
                                      Arguments options = {}) {
-    size_t before = FindByCookie(cookie()).size();
-    options.insert(options.end(),
-                   {"--name", name, "--", "bash", "-c",
-                    "trap '' TERM; setsid sleep 60 & sleep 60; true"});
+    std::string up = File(absl::StrCat("up-", ++started_));
+    const char* until =
+        "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; ";
+    options.insert(
+        options.end(),
+        {"--name", name, "--", "bash", "-c",
+         absl::StrCat("trap '' TERM; setsid sleep 60 & ", until, "sleep 60 & ",
+                      until, "touch ", up, "; while :; do wait; done")});
     std::unique_ptr<Program> run = StartRun(std::move(options));
-    EXPECT_TRUE(Eventually([&] {
-      size_t count = 0;
-      for (pid_t pid : FindByCookie(cookie())) count += SleepsIn(pid, "nano");
-      return count >= 2 && FindByCookie(cookie()).size() >= before + 4;
-    }));
+    EXPECT_TRUE(Eventually([&] { return std::filesystem::exists(up); }));
     return run;
   }
+
+ private:
+  int started_ = 0;
 };
 
 TEST_F(KillRunTest, NothingOfItIsAliveThen) {

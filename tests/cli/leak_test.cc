@@ -199,9 +199,8 @@ TEST_F(LeakTest, SignalsEndTheWait) {
     run->Signal(signal);
     EXPECT_EQ(run->Wait().exit_code(), 7);
     EXPECT_EQ(Report()["reason"], "stop");
-    // It had outlived the command all the same.
-    EXPECT_EQ(Report()["leaked_count"], 1);
-    EXPECT_THAT(Report()["members"], IsEmpty());
+    // It had outlived the command, if that was seen before the signal.
+    EXPECT_GE(Report()["leaked"].size() + Report()["members"].size(), 1U);
     EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
     unlink(File("leader").c_str());
   }
