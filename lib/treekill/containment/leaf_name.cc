@@ -225,8 +225,8 @@ absl::StatusOr<OwnerSight> SeeOwner(const LeafOwner& owner) {
       kernel::FindProcess(**pid);
   // Another user's, and /proc hides those: hidepid, proc(5).
   bool hides = absl::IsPermissionDenied(stat.status()) ||
-               (stat.ok() && !stat->has_value() && kernel::Kill(**pid, 0) < 0 &&
-                errno == EPERM);
+               (stat.ok() && !stat->has_value() &&
+                kernel::ProcessGroupOf(**pid) >= 0);
   if (hides) return Seen(OwnerState::kUnknown, 0);
   if (!stat.ok()) return stat.status();
   if (!stat->has_value() || (*stat)->IsDead()) {
