@@ -119,6 +119,35 @@ TEST_F(ProcessesTest, WithoutADescriptorForEachTheyAreEndedAllTheSame) {
   EXPECT_TRUE(rig::Eventually([&] { return Members().size() == 1; }));
 }
 
+// The first signal ends the parent of those who are not found.
+TEST_F(ProcessesTest, WithTooFewDescriptorsToLookItIsNotSaidThatNobodyIsAlive) {
+  for (int signal : {SIGTERM, SIGKILL}) {
+    for (int left = 0; left < 5; ++left) {
+      SCOPED_TRACE(absl::StrCat(signal, " with ", left));
+      pid_t pid = ForkFamily(3);
+      absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+      ASSERT_TRUE(tree.ok()) << tree.status();
+      ProcessesEnd end;
+      {
+        rig::FewDescriptors few(left);
+        end = std::move(*tree).End(
+            {.signal = signal, .grace = absl::Milliseconds(100)});
+      }
+      Reap(pid);
+      // For /proc and a file in it.
+      EXPECT_EQ(end.drained, left >= 2) << end.error;
+      if (end.drained) {
+        EXPECT_TRUE(rig::Eventually([&] { return Members().size() == 1; }));
+      } else {
+        EXPECT_THAT(std::string(end.error.message()), HasSubstr("ulimit -n"));
+      }
+      for (pid_t member : Members()) {
+        if (member != getpid()) kill(member, SIGKILL);
+      }
+    }
+  }
+}
+
 // Those who are stopped when it goes wrong have to go on.
 TEST_F(ProcessesTest, NobodyIsLeftStoppedWhenProcCannotBeReadAnyMore) {
   static int looks;
@@ -138,7 +167,8 @@ TEST_F(ProcessesTest, NobodyIsLeftStoppedWhenProcCannotBeReadAnyMore) {
       std::move(*tree).End({.signal = SIGUSR1, .grace = absl::Seconds(60)});
   kernel::SetFaultHookForTesting(nullptr);
   EXPECT_GT(looks, 1);
-  EXPECT_TRUE(end.drained) << end.error;
+  EXPECT_FALSE(end.drained);
+  EXPECT_TRUE(absl::IsPermissionDenied(end.error)) << end.error;
   EXPECT_FALSE(end.killed);
   EXPECT_EQ(WEXITSTATUS(Reap(pid)), 3);
 }
