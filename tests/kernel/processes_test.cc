@@ -173,6 +173,32 @@ TEST_F(ProcessesTest, NobodyIsLeftStoppedWhenProcCannotBeReadAnyMore) {
   EXPECT_EQ(WEXITSTATUS(Reap(pid)), 3);
 }
 
+// As on a machine where somebody always has just ended.
+TEST_F(ProcessesTest, StrangersThatEndDoNotKeepATreeStopped) {
+  static int looks;
+  static std::string gone;
+  looks = 0;
+  pid_t stranger = ForkFamily(0);
+  gone = absl::StrCat("/proc/", stranger, "/stat");
+  pid_t pid = ForkFamily(5);
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  kernel::SetFaultHookForTesting([](const char* call, const char* path) {
+    if (std::string(call) != "open") return 0;
+    looks += std::string(path) == "/proc" ? 1 : 0;
+    return path == gone ? ENOENT : 0;
+  });
+  ProcessesEnd end = std::move(*tree).End({.signal = SIGKILL});
+  kernel::SetFaultHookForTesting(nullptr);
+  EXPECT_TRUE(end.drained) << end.error;
+  // Far less than there is time for.
+  EXPECT_LT(looks, 50);
+  for (pid_t one : {pid, stranger}) {
+    kill(one, SIGKILL);
+    Reap(one);
+  }
+}
+
 TEST_F(ProcessesTest, WhoMayNotBeSignalledIsNotTouched) {
   pid_t pid = ForkFamily(0);
   // As the kernel answers for another user's.
