@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "tests/kernel/fixture.h"
+#include "treekill/guardian/foreign_reaper.h"
 #include "treekill/kernel/syscalls.h"
 #include "treekill/processes.h"
 
@@ -165,8 +166,32 @@ TEST_F(PidReuseTest, OfTheTarget) {
 struct Swap {
   int in_calls = 0;
   pid_t innocent = -1;
+  pid_t child = -1;
 };
 Swap swap;
+
+char StateOf(pid_t pid) {
+  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+  return stat.has_value() ? stat->state : '-';
+}
+
+// Both sleep when it returns.
+pid_t ForkWithChildAs(pid_t number, pid_t* child) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0) return -1;
+  pid_t parent = ForkAs(number);
+  if (parent == 0) {
+    pid_t pid = fork();
+    if (pid == 0) Live();
+    [[maybe_unused]] ssize_t written = write(fds[1], &pid, sizeof(pid));
+    Live();
+  }
+  bool ready = read(fds[0], child, sizeof(*child)) == sizeof(*child);
+  close(fds[0]);
+  close(fds[1]);
+  Await([&] { return StateOf(*child) == 'S' && StateOf(number) == 'S'; });
+  return ready ? parent : -1;
+}
 
 // Gives the number of the target's child to an innocent process.
 int SwapWhenDue(const char*, const char*) {
@@ -221,6 +246,44 @@ TEST_F(PidReuseTest, OfAChildBeforeEachSystemCall) {
       }
       kill(kNumber, SIGKILL);
       waitpid(kNumber, nullptr, 0);
+    }
+    return call > 30 ? "" : absl::StrCat("only ", call, " calls");
+  });
+}
+
+// The same for the number of a reaper that others have started: its next owner
+// has a child.
+int GiveReaperAway(const char*, const char*) {
+  if (--swap.in_calls != 0) return 0;
+  kill(kNumber, SIGKILL);
+  waitpid(kNumber, nullptr, 0);
+  swap.innocent = ForkWithChildAs(kNumber, &swap.child);
+  return 0;
+}
+
+TEST_F(PidReuseTest, OfAForeignReaperBeforeEachSystemCall) {
+  RunInNamespace([&]() -> std::string {
+    bool due = true;
+    int call = 0;
+    for (call = 1; due && page_->wrong == 0; ++call) {
+      pid_t member = -1;
+      guardian::FoundReaper found;
+      if (ForkWithChildAs(kNumber, &member) < 0) return "no reaper";
+      found.processes.push_back(kernel::ReadProcessStat(kNumber).value());
+      auto hold = guardian::ForeignReaper::Open(found);
+      if (!hold.ok()) return std::string(hold.status().message());
+      swap = {.in_calls = call};
+      kernel::SetFaultHookForTesting(GiveReaperAway);
+      (*hold)->Signal(SIGWINCH, /*only_group=*/0);
+      (void)(*hold)->Kill();
+      kernel::SetFaultHookForTesting(nullptr);
+      due = swap.innocent > 0;
+      if (due && StateOf(swap.child) != 'S') ++page_->wrong;
+      for (pid_t pid : {swap.child, member, kNumber}) {
+        if (pid > 0) kill(pid, SIGKILL);
+      }
+      // All of them are ours by now: this is the namespace's init.
+      while (waitpid(-1, nullptr, 0) > 0) continue;
     }
     return call > 30 ? "" : absl::StrCat("only ", call, " calls");
   });

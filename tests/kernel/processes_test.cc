@@ -119,6 +119,35 @@ TEST_F(ProcessesTest, WithoutADescriptorForEachTheyAreEndedAllTheSame) {
   EXPECT_TRUE(rig::Eventually([&] { return Members().size() == 1; }));
 }
 
+// The first signal ends the parent of those who are not found.
+TEST_F(ProcessesTest, WithTooFewDescriptorsToLookItIsNotSaidThatNobodyIsAlive) {
+  for (int signal : {SIGTERM, SIGKILL}) {
+    for (int left = 0; left < 5; ++left) {
+      SCOPED_TRACE(absl::StrCat(signal, " with ", left));
+      pid_t pid = ForkFamily(3);
+      absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+      ASSERT_TRUE(tree.ok()) << tree.status();
+      ProcessesEnd end;
+      {
+        rig::FewDescriptors few(left);
+        end = std::move(*tree).End(
+            {.signal = signal, .grace = absl::Milliseconds(100)});
+      }
+      Reap(pid);
+      // For /proc and a file in it.
+      EXPECT_EQ(end.drained, left >= 2) << end.error;
+      if (end.drained) {
+        EXPECT_TRUE(rig::Eventually([&] { return Members().size() == 1; }));
+      } else {
+        EXPECT_THAT(std::string(end.error.message()), HasSubstr("ulimit -n"));
+      }
+      for (pid_t member : Members()) {
+        if (member != getpid()) kill(member, SIGKILL);
+      }
+    }
+  }
+}
+
 // Those who are stopped when it goes wrong have to go on.
 TEST_F(ProcessesTest, NobodyIsLeftStoppedWhenProcCannotBeReadAnyMore) {
   static int looks;
@@ -138,9 +167,36 @@ TEST_F(ProcessesTest, NobodyIsLeftStoppedWhenProcCannotBeReadAnyMore) {
       std::move(*tree).End({.signal = SIGUSR1, .grace = absl::Seconds(60)});
   kernel::SetFaultHookForTesting(nullptr);
   EXPECT_GT(looks, 1);
-  EXPECT_TRUE(end.drained) << end.error;
+  EXPECT_FALSE(end.drained);
+  EXPECT_TRUE(absl::IsPermissionDenied(end.error)) << end.error;
   EXPECT_FALSE(end.killed);
   EXPECT_EQ(WEXITSTATUS(Reap(pid)), 3);
+}
+
+// As on a machine where somebody always has just ended.
+TEST_F(ProcessesTest, StrangersThatEndDoNotKeepATreeStopped) {
+  static int looks;
+  static std::string gone;
+  looks = 0;
+  pid_t stranger = ForkFamily(0);
+  gone = absl::StrCat("/proc/", stranger, "/stat");
+  pid_t pid = ForkFamily(5);
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  kernel::SetFaultHookForTesting([](const char* call, const char* path) {
+    if (std::string(call) != "open") return 0;
+    looks += std::string(path) == "/proc" ? 1 : 0;
+    return path == gone ? ENOENT : 0;
+  });
+  ProcessesEnd end = std::move(*tree).End({.signal = SIGKILL});
+  kernel::SetFaultHookForTesting(nullptr);
+  EXPECT_TRUE(end.drained) << end.error;
+  // Far less than there is time for.
+  EXPECT_LT(looks, 50);
+  for (pid_t one : {pid, stranger}) {
+    kill(one, SIGKILL);
+    Reap(one);
+  }
 }
 
 TEST_F(ProcessesTest, WhoMayNotBeSignalledIsNotTouched) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <iterator>
 
 #include "treekill/containment/gathering.h"
 #include "treekill/kernel/event_loop.h"
@@ -15,6 +16,24 @@ constexpr int kMaxPasses = 10;
 constexpr absl::Duration kLongestLook = absl::Milliseconds(250);
 
 }  // namespace
+
+std::vector<pid_t> Descendants::LiveAncestors() const {
+  std::vector<pid_t> live;
+  std::copy_if(ancestors_.begin(), ancestors_.end(), std::back_inserter(live),
+               is_live_);
+  return live;
+}
+
+absl::StatusOr<std::vector<kernel::ProcessStat>> Descendants::Live() const {
+  std::vector<pid_t> ancestors = LiveAncestors();
+  while (true) {
+    absl::StatusOr<std::vector<kernel::ProcessStat>> live =
+        kernel::ListDescendants(ancestors);
+    std::vector<pid_t> still = LiveAncestors();
+    if (still == ancestors) return live;
+    ancestors = std::move(still);
+  }
+}
 
 absl::StatusOr<std::vector<pid_t>> Descendants::Pids() const {
   absl::StatusOr<std::vector<kernel::ProcessStat>> live = Live();
@@ -30,7 +49,8 @@ SignalRound Descendants::Signal(
   const Gathering* found = nullptr;
   auto is_ancestor = [&](pid_t pid) {
     return std::find(ancestors_.begin(), ancestors_.end(), pid) !=
-           ancestors_.end();
+               ancestors_.end() &&
+           is_live_(pid);
   };
   // One may be the parent of another.
   auto belongs = [&](const kernel::ProcessStat& process) {

@@ -19,13 +19,14 @@ namespace treekill::containment {
 // Thread-safe.
 class Descendants final {
  public:
-  // Of these, themselves not counted.
-  explicit Descendants(std::vector<pid_t> ancestors)
-      : ancestors_(std::move(ancestors)) {}
+  // Of these, themselves not counted. `is_live`: is the number its own still?
+  // Asked after a parent was read, where an ancestor may be reaped meanwhile.
+  explicit Descendants(
+      std::vector<pid_t> ancestors,
+      std::function<bool(pid_t)> is_live = [](pid_t) { return true; })
+      : ancestors_(std::move(ancestors)), is_live_(std::move(is_live)) {}
 
-  absl::StatusOr<std::vector<kernel::ProcessStat>> Live() const {
-    return kernel::ListDescendants(ancestors_);
-  }
+  absl::StatusOr<std::vector<kernel::ProcessStat>> Live() const;
   absl::StatusOr<std::vector<pid_t>> Pids() const;
 
   // Stops everybody (SIGSTOP), again until nobody new is found, so that none is
@@ -38,7 +39,10 @@ class Descendants final {
       const std::function<void()>& between_looks = [] {}) const;
 
  private:
+  std::vector<pid_t> LiveAncestors() const;
+
   const std::vector<pid_t> ancestors_;
+  const std::function<bool(pid_t)> is_live_;
 };
 
 }  // namespace treekill::containment

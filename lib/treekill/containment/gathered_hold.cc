@@ -109,8 +109,12 @@ int GatheredHold::events_fd() const {
 }
 
 absl::StatusOr<bool> GatheredHold::IsEmpty() {
-  LookIfDue();
-  if (gathering_.Live().empty()) return true;
+  absl::Status looked = LookIfDue();
+  if (gathering_.Live().empty()) {
+    absl::Status unknown = missed_.ok() ? looked : missed_;
+    if (unknown.ok()) return true;
+    return kernel::WithContext(unknown, "cannot tell whether others are alive");
+  }
   if (!killed_ || !IsRefused()) {
     refused_since_ = absl::InfiniteDuration();
     return false;
@@ -144,6 +148,7 @@ bool GatheredHold::Contains(pid_t pid) const { return found().count(pid) > 0; }
 SignalRound GatheredHold::Signal(int signal, pid_t /*only_group*/) {
   kernel::ScopedBlockAllSignals block;
   absl::Status stopped = StopAll(kernel::MonotonicNow() + kLongestStop);
+  missed_.Update(stopped);
   SignalRound round = gathering_.Signal(signal, /*leader=*/0);
   round.error.Update(stopped);
   return round;
@@ -153,12 +158,14 @@ absl::Status GatheredHold::Kill() {
   kernel::ScopedBlockAllSignals block;
   absl::Duration until = kernel::MonotonicNow() + kLongestStop;
   absl::Status status = StopAll(until);
+  missed_.Update(status);
   status.Update(gathering_.Signal(SIGKILL, /*leader=*/0).error);
   absl::StatusOr<bool> any_new = false;
   do {
     any_new = gathering_.Look(SIGKILL);
-    status.Update(any_new.status());
   } while (any_new.ok() && *any_new && kernel::MonotonicNow() < until);
+  missed_.Update(any_new.status());
+  status.Update(any_new.status());
   killed_ = true;
   return status;
 }
@@ -196,13 +203,12 @@ absl::Status GatheredHold::StopAll(absl::Duration until) {
   return absl::OkStatus();
 }
 
-void GatheredHold::LookIfDue() {
+absl::Status GatheredHold::LookIfDue() {
   absl::Duration now = kernel::MonotonicNow();
-  if (now < next_look_ && !gathering_.Live().empty()) return;
-  // A look that failed will fail again in Kill(), and is told there.
-  (void)gathering_.Look(/*signal=*/0);
+  if (now < next_look_ && !gathering_.Live().empty()) return absl::OkStatus();
   pause_ = std::clamp(pause_ * 2, kFirstPause, kLastPause);
   next_look_ = now + pause_;
+  return gathering_.Look(/*signal=*/0).status();
 }
 
 std::unique_ptr<GatheredHold> HoldProcessTree(FoundProcess root) {

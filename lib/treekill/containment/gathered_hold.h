@@ -27,7 +27,9 @@ class GatheredHold : public Hold {
   int events_fd() const override;
   uint32_t event_mask() const override { return EPOLLIN; }
 
-  // After Kill() those do not count whom we may not signal.
+  // After Kill() those do not count whom we may not signal. An error when all
+  // that are known have ended, and /proc could not be read for others, be it
+  // before these were signalled.
   absl::StatusOr<bool> IsEmpty() override;
   // Says whether it is empty, and changes nothing.
   absl::Status Remove() override;
@@ -57,11 +59,13 @@ class GatheredHold : public Hold {
  private:
   // Until all have stopped and nobody new is found, or that moment.
   absl::Status StopAll(absl::Duration until);
-  void LookIfDue();
+  absl::Status LookIfDue();
 
   Gathering gathering_;
   absl::Duration next_look_;
   absl::Duration pause_;
+  // Why a signal may have ended the parent of one that was not found before.
+  absl::Status missed_;
   bool killed_ = false;
   // When only those were left for the first time whom we may not kill.
   absl::Duration refused_since_ = absl::InfiniteDuration();

@@ -18,10 +18,12 @@ namespace {
 // A look has /proc, a file in it and a pidfd open.
 constexpr size_t kSpare = 4;
 
-bool IsStill(const kernel::ProcessStat& process) {
-  std::optional<kernel::ProcessStat> now = kernel::ReadProcessStat(process.pid);
-  return now.has_value() && now->start_time == process.start_time &&
-         !now->IsDead();
+absl::StatusOr<bool> IsStill(const kernel::ProcessStat& process) {
+  absl::StatusOr<std::optional<kernel::ProcessStat>> now =
+      kernel::FindProcess(process.pid);
+  if (!now.ok()) return now.status();
+  return now->has_value() && (*now)->start_time == process.start_time &&
+         !(*now)->IsDead();
 }
 
 // The same, as long as there are descriptors to look for others with.
@@ -35,12 +37,18 @@ kernel::UniqueFd KeepIfThereAreMore(kernel::UniqueFd pidfd) {
   return pidfd;
 }
 
+// Since a look before this one, which has begun at those numbers.
+bool HaveNumbersBegunAnew(pid_t before, pid_t start) {
+  return before == 0 || start < before || kernel::LastPid() < start;
+}
+
 }  // namespace
 
 bool FoundProcess::HasEnded() const {
   if (pidfd.valid()) return kernel::HasEnded(pidfd.get());
+  absl::StatusOr<bool> still = IsStill(stat);
   // What could not be found out is no end.
-  return kernel::FindProcess(stat.pid).ok() && !IsStill(stat);
+  return still.ok() && !*still;
 }
 
 absl::Status FoundProcess::Send(int signal) const {
@@ -49,8 +57,17 @@ absl::Status FoundProcess::Send(int signal) const {
   }
   absl::StatusOr<kernel::UniqueFd> now = kernel::OpenPidfd(stat.pid);
   if (absl::IsNotFound(now.status())) return now.status();
-  if (!IsStill(stat)) return absl::NotFoundError("it has gone");
-  if (now.ok()) return kernel::SendSignal(now->get(), stat.pid, signal);
+  absl::StatusOr<bool> still = IsStill(stat);
+  if (!still.ok() && now.ok()) {
+    // That was the last descriptor.
+    now->reset();
+    still = IsStill(stat);
+  }
+  if (!still.ok()) return still.status();
+  if (!*still) return absl::NotFoundError("it has gone");
+  if (now.ok() && now->valid()) {
+    return kernel::SendSignal(now->get(), stat.pid, signal);
+  }
   // There is no descriptor left, and nobody is to be spared for that.
   if (kernel::Kill(stat.pid, signal) == 0 || errno == ESRCH) {
     return absl::OkStatus();
@@ -69,35 +86,58 @@ void Gathering::Add(FoundProcess process) {
 absl::StatusOr<bool> Gathering::Look(int signal) {
   Live();
   bool any_new = false;
+  bool any_gone = false;
+  pid_t before = std::exchange(last_pid_, kernel::LastPid());
   absl::Status failure;
   absl::Status visited = kernel::VisitProcesses([&](pid_t pid) {
-    absl::StatusOr<bool> is_new = TakeIfNew(pid, signal);
-    failure.Update(is_new.status());
-    any_new |= is_new.ok() && *is_new;
+    absl::StatusOr<Sight> sight = TakeIfNew(pid, signal);
+    // Who hides from us (hidepid=1, proc(5)) is not ours to signal anyway.
+    if (absl::IsPermissionDenied(sight.status())) return;
+    failure.Update(sight.status());
+    any_new |= sight.ok() && *sight == Sight::kNew;
+    any_gone |= sight.ok() && *sight == Sight::kGone;
   });
   failure.Update(visited);
-  if (!failure.ok()) return failure;
-  return any_new;
+  // Whom it has left, a greater number, was met after it, and had a parent that
+  // was found; but for one that was given a smaller number.
+  any_new |= any_gone && HaveNumbersBegunAnew(before, last_pid_);
+  if (failure.ok()) return any_new;
+  bool is_limit = kernel::StatusErrno(failure) == EMFILE;
+  return kernel::WithHint(
+      failure, is_limit ? "raise the limit of open files (ulimit -n)" : "");
 }
 
-absl::StatusOr<bool> Gathering::TakeIfNew(pid_t pid, int signal) {
-  if (found_.count(pid) > 0) return false;
+absl::StatusOr<Gathering::Sight> Gathering::TakeIfNew(pid_t pid, int signal) {
+  if (found_.count(pid) > 0) return Sight::kNotNew;
   absl::StatusOr<std::optional<kernel::ProcessStat>> seen =
       kernel::FindProcess(pid);
-  // Who hides from us (hidepid=1, proc(5)) is not ours to signal anyway.
-  if (absl::IsPermissionDenied(seen.status())) return false;
   if (!seen.ok()) return seen.status();
-  if (!seen->has_value()) return true;
-  if ((*seen)->IsDead() || !belongs_(**seen)) return false;
+  if (!seen->has_value()) return Sight::kGone;
+  if ((*seen)->IsDead()) return Sight::kNotNew;
+  if (!belongs_(**seen)) {
+    auto parent = found_.find((*seen)->parent);
+    bool is_orphan = parent != found_.end() && parent->second.HasEnded();
+    // Who has adopted it since may be one of them.
+    return is_orphan ? Sight::kNew : Sight::kNotNew;
+  }
   absl::StatusOr<kernel::UniqueFd> pidfd = kernel::OpenPidfd(pid);
-  if (absl::IsNotFound(pidfd.status())) return true;
-  std::optional<kernel::ProcessStat> now = kernel::ReadProcessStat(pid);
-  if (!now.has_value() || now->IsDead() || !belongs_(*now)) return true;
-  FoundProcess process{*std::move(now), {}};
+  if (absl::IsNotFound(pidfd.status())) return Sight::kNew;
+  absl::StatusOr<std::optional<kernel::ProcessStat>> now =
+      kernel::FindProcess(pid);
+  if (!now.ok() && pidfd.ok()) {
+    // That was the last descriptor.
+    pidfd->reset();
+    now = kernel::FindProcess(pid);
+  }
+  if (!now.ok()) return now.status();
+  if (!now->has_value() || (*now)->IsDead() || !belongs_(**now)) {
+    return Sight::kNew;
+  }
+  FoundProcess process{**std::move(now), {}};
   process.is_meant = is_meant_(process.stat);
-  if (pidfd.ok()) {
+  if (pidfd.ok() && pidfd->valid()) {
     // Else what was read may be of the next one that has its number.
-    if (kernel::HasEnded(pidfd->get())) return true;
+    if (kernel::HasEnded(pidfd->get())) return Sight::kNew;
     process.pidfd = *std::move(pidfd);
   }
   // What else is wrong with it will be said by Signal().
@@ -106,7 +146,7 @@ absl::StatusOr<bool> Gathering::TakeIfNew(pid_t pid, int signal) {
   }
   process.pidfd = KeepIfThereAreMore(std::move(process.pidfd));
   Add(std::move(process));
-  return true;
+  return Sight::kNew;
 }
 
 void Gathering::Send(int signal) const {

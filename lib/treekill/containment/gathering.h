@@ -46,8 +46,8 @@ class Gathering final {
   void Add(FoundProcess process);
 
   // Looks through /proc once for those who are new, and sends each of them
-  // `signal` at once; 0: none. Returns whether somebody was new, or has ended
-  // before it could be told.
+  // `signal` at once; 0: none. Returns whether somebody was new, or may have
+  // been and has left a child that was not met.
   absl::StatusOr<bool> Look(int signal);
 
   // To all that were found, once more.
@@ -70,12 +70,15 @@ class Gathering final {
   const std::map<pid_t, FoundProcess>& Live();
 
  private:
-  // Says whether it was new, or has ended before that could be told.
-  absl::StatusOr<bool> TakeIfNew(pid_t pid, int signal);
+  // What became of one that was met.
+  enum class Sight { kNotNew, kNew, kGone };
+  absl::StatusOr<Sight> TakeIfNew(pid_t pid, int signal);
 
   const Judge belongs_;
   const Judge is_meant_;
   std::map<pid_t, FoundProcess> found_;
+  // kernel::LastPid() when the last look began; 0: there was none.
+  pid_t last_pid_ = 0;
 };
 
 }  // namespace treekill::containment

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -125,11 +126,16 @@ bool ForeignReaper::AwaitEnd(absl::Duration until) const {
 
 containment::Descendants ForeignReaper::descendants() const {
   std::vector<pid_t> ancestors;
-  for (const Process& process : processes_) {
-    if (kernel::HasEnded(process.pidfd.get())) continue;
-    ancestors.push_back(process.pid);
-  }
-  return containment::Descendants(std::move(ancestors));
+  for (const Process& process : processes_) ancestors.push_back(process.pid);
+  return containment::Descendants(std::move(ancestors),
+                                  [this](pid_t pid) { return IsReaper(pid); });
+}
+
+bool ForeignReaper::IsReaper(pid_t pid) const {
+  return std::any_of(
+      processes_.begin(), processes_.end(), [pid](const Process& process) {
+        return process.pid == pid && !kernel::HasEnded(process.pidfd.get());
+      });
 }
 
 bool ForeignReaper::ReaperHasEnded() const {
@@ -141,17 +147,16 @@ bool ForeignReaper::ReaperHasEnded() const {
 
 absl::StatusOr<bool> ForeignReaper::IsEmpty() {
   return ReaperHasEnded() &&
-         std::all_of(victims_.begin(), victims_.end(),
-                     [](const containment::FoundProcess& victim) {
-                       return victim.HasEnded();
-                     });
+         std::all_of(victims_.begin(), victims_.end(), [](const auto& victim) {
+           return victim.second.HasEnded();
+         });
 }
 
 absl::StatusOr<std::vector<pid_t>> ForeignReaper::Members() {
   if (!ReaperHasEnded()) return descendants().Pids();
   std::vector<pid_t> pids;
-  for (const containment::FoundProcess& victim : victims_) {
-    if (!victim.HasEnded()) pids.push_back(victim.stat.pid);
+  for (const auto& [pid, victim] : victims_) {
+    if (!victim.HasEnded()) pids.push_back(pid);
   }
   return pids;
 }
@@ -161,25 +166,43 @@ bool ForeignReaper::Contains(pid_t pid) const {
   return pids.ok() && std::find(pids->begin(), pids->end(), pid) != pids->end();
 }
 
+absl::Status ForeignReaper::Remember() {
+  absl::StatusOr<std::vector<kernel::ProcessStat>> live = descendants().Live();
+  if (!live.ok()) return live.status();
+  for (auto victim = victims_.begin(); victim != victims_.end();) {
+    victim =
+        victim->second.HasEnded() ? victims_.erase(victim) : std::next(victim);
+  }
+  for (kernel::ProcessStat& process : *live) {
+    pid_t pid = process.pid;
+    victims_.try_emplace(
+        pid, containment::FoundProcess{std::move(process), kernel::UniqueFd()});
+  }
+  return absl::OkStatus();
+}
+
+containment::SignalRound ForeignReaper::SignalVictims(int signal,
+                                                      pid_t only_group) const {
+  auto no = [](const kernel::ProcessStat&) { return false; };
+  containment::Gathering meant(no, no);
+  for (const auto& [pid, victim] : victims_) {
+    if (only_group != 0 && victim.stat.process_group != only_group) continue;
+    meant.Add({victim.stat, kernel::UniqueFd()});
+  }
+  return meant.Signal(signal, /*leader=*/0);
+}
+
 containment::SignalRound ForeignReaper::Signal(int signal, pid_t only_group) {
-  return descendants().Signal(signal, only_group, /*leader=*/0);
+  absl::Status remembered = Remember();
+  if (ReaperHasEnded()) return SignalVictims(signal, only_group);
+  containment::SignalRound round =
+      descendants().Signal(signal, only_group, /*leader=*/0);
+  round.error.Update(remembered);
+  return round;
 }
 
 absl::Status ForeignReaper::Kill() {
-  if (ReaperHasEnded()) {
-    for (const containment::FoundProcess& victim : victims_) {
-      (void)victim.Send(SIGKILL);
-    }
-    return absl::OkStatus();
-  }
-  absl::StatusOr<std::vector<kernel::ProcessStat>> live = descendants().Live();
-  if (!live.ok()) return live.status();
-  victims_.clear();
-  for (kernel::ProcessStat& process : *live) {
-    victims_.push_back({std::move(process), kernel::UniqueFd()});
-  }
-  containment::SignalRound round =
-      descendants().Signal(SIGKILL, /*only_group=*/0, /*leader=*/0);
+  containment::SignalRound round = Signal(SIGKILL, /*only_group=*/0);
   refused_ = round.refused > 0 && round.signalled == 0;
   return round.error;
 }

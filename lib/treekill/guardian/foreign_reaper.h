@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,8 +41,8 @@ absl::StatusOr<std::vector<FoundReaper>> FindReapers();
 
 // Holds a tree that a reaper holds for another supervisor. Never signals the
 // reaper, which ends by itself when nobody is left: that is how it is known,
-// but for a reaper that is killed or gives up. Whom Kill() has seen last are
-// then looked for, too.
+// but for a reaper that is killed or gives up. Whom Signal() and Kill() have
+// seen are then looked for, too.
 class ForeignReaper final : public containment::Hold {
  public:
   // kNotFound when there is no such reaper any more.
@@ -70,13 +71,18 @@ class ForeignReaper final : public containment::Hold {
 
   explicit ForeignReaper(std::vector<Process> processes)
       : processes_(std::move(processes)) {}
+  // Is it one of the reaper's processes, which is alive?
+  bool IsReaper(pid_t pid) const;
   bool ReaperHasEnded() const;
+  // Adds those who are alive to victims_.
+  absl::Status Remember();
+  containment::SignalRound SignalVictims(int signal, pid_t only_group) const;
   // Of those processes of the reaper's that are alive.
   containment::Descendants descendants() const;
 
   const std::vector<Process> processes_;
-  // As the last Kill() has seen them.
-  std::vector<containment::FoundProcess> victims_;
+  // Those who were seen before a signal, by pid.
+  std::map<pid_t, containment::FoundProcess> victims_;
   bool refused_ = false;
 };
 

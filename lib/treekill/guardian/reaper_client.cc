@@ -230,7 +230,8 @@ bool ReaperClient::IsReaper(pid_t pid) const {
 }
 
 containment::Descendants ReaperClient::descendants() const {
-  return containment::Descendants(processes());
+  return containment::Descendants(processes(),
+                                  [this](pid_t pid) { return IsReaper(pid); });
 }
 
 void ReaperClient::SetLeader(pid_t pid, int pidfd) {

@@ -155,6 +155,16 @@ absl::Status VisitProcesses(const std::function<void(pid_t)>& visit) {
   return VisitNumbers("/proc", visit);
 }
 
+pid_t LastPid() {
+  constexpr char kPath[] = "/proc/loadavg";
+  absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, kPath, kPath);
+  if (!text.ok()) return 0;
+  pid_t last = 0;
+  // Such as "0.20 0.18 0.12 1/80 11206".
+  bool parsed = absl::SimpleAtoi(text->substr(text->rfind(' ') + 1), &last);
+  return parsed ? last : 0;
+}
+
 absl::StatusOr<std::vector<pid_t>> ListProcesses() {
   std::vector<pid_t> pids;
   absl::Status visited =

@@ -83,6 +83,10 @@ absl::StatusOr<std::vector<pid_t>> ListProcesses();
 // child is, but where numbers begin anew.
 absl::Status VisitProcesses(const std::function<void(pid_t)>& visit);
 
+// The number that was last given to a process in this PID namespace: smaller
+// than before when numbers have begun anew. 0 when that cannot be told.
+pid_t LastPid();
+
 // This process, its parent, and so on.
 absl::StatusOr<std::vector<ProcessStat>> ListAncestry();
 
