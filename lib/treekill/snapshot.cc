@@ -83,8 +83,8 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds) {
     constexpr uint64_t kTerm = uint64_t{1} << (SIGTERM - 1);
     look.member.uid = status->uid;
     look.ignores_term = (status->ignored_signals & kTerm) != 0;
-    look.is_in_inner_namespace = status->is_in_inner_namespace;
-    look.is_namespace_init = status->is_namespace_init;
+    look.is_in_inner_namespace = status->IsInInnerNamespace();
+    look.is_namespace_init = status->IsNamespaceInit();
   }
   look.may_signal = directory->MaySignal();
   LookAtStreams(*directory, bounds, &look);
