@@ -38,9 +38,9 @@ struct ProcessesEnd {
 //
 // Each way to find them says with kNotFound that nobody is alive, and why, such
 // as a zombie that its parent has not waited for. kInvalidArgument: that is no
-// process, group or cgroup v2; kFailedPrecondition: to end it would end the
-// caller, pid 1 or the kernel's own threads; kPermissionDenied: it is another
-// user's. Nobody has been touched then.
+// process, group or cgroup v2 of processes; kFailedPrecondition: to end it
+// would end the caller, an ancestor of it, pid 1 or the kernel's own threads;
+// kPermissionDenied: it is another user's. Nobody has been touched then.
 //
 // Threads: one at a time.
 class Processes final {
@@ -74,7 +74,8 @@ class Processes final {
   // Those of a tree or group are stopped (SIGSTOP) before each, again until
   // nobody new is found; the first signal is followed by SIGCONT. Who is born
   // in the grace period, and is found, gets SIGKILL only. Blocks for as long as
-  // all that takes, and the calling thread's signals while somebody is stopped.
+  // all that takes, and the calling thread's signals while somebody is stopped:
+  // a caller that is killed by SIGKILL in that time leaves them stopped.
   ProcessesEnd End(const EndOptions& options = EndOptions()) &&;
 
  private:

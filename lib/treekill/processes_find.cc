@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -138,14 +139,30 @@ absl::Status NobodyInGroup(pid_t group) {
                    " is alive: ", HasEndedAlready(members->front()).message()));
 }
 
+// Who would be ended with it: "treekill itself", pid 1 or an ancestor of ours;
+// "" for nobody.
+absl::StatusOr<std::string> WhoIsNotToBeEnded(
+    const std::function<bool(pid_t)>& holds) {
+  if (holds(getpid())) return "treekill itself";
+  if (holds(kInit)) return "process 1";
+  absl::StatusOr<std::vector<kernel::ProcessStat>> ancestry =
+      kernel::ListAncestry();
+  if (!ancestry.ok()) return ancestry.status();
+  for (const kernel::ProcessStat& process : *ancestry) {
+    if (!holds(process.pid)) continue;
+    return absl::StrCat(NameOf(process), ", an ancestor of treekill");
+  }
+  return "";
+}
+
 absl::Status CheckGroupIsNotOurs(pid_t group) {
-  const char* holds = kernel::ProcessGroupOf(0) == group ? "treekill itself"
-                      : kernel::ProcessGroupOf(kInit) == group ? "process 1"
-                                                               : nullptr;
-  if (holds == nullptr) return absl::OkStatus();
+  absl::StatusOr<std::string> who = WhoIsNotToBeEnded(
+      [group](pid_t pid) { return kernel::ProcessGroupOf(pid) == group; });
+  if (!who.ok() || who->empty()) return who.status();
   return absl::FailedPreconditionError(
-      absl::StrCat("process group ", group, " holds ", holds,
-                   ", which would be ended, too"));
+      absl::StrCat("process group ", group, " holds ", *who,
+                   ", which would be ended, too; start treekill from "
+                   "elsewhere"));
 }
 
 // When it is nobody's whom we may signal.
@@ -170,9 +187,6 @@ absl::StatusOr<kernel::Cgroup> OpenByEitherPath(const std::string& path) {
 
 absl::Status CheckCgroupIsNotOurs(const kernel::Cgroup& cgroup,
                                   const std::vector<pid_t>& members) {
-  auto holds = [&](pid_t pid) {
-    return std::find(members.begin(), members.end(), pid) != members.end();
-  };
   absl::Status events = cgroup.OpenControl("cgroup.events", O_RDONLY).status();
   if (absl::IsNotFound(events)) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -181,21 +195,19 @@ absl::Status CheckCgroupIsNotOurs(const kernel::Cgroup& cgroup,
   absl::StatusOr<std::string> type =
       kernel::ReadFile(cgroup.fd(), "cgroup.type", cgroup.path());
   if (type.ok() && *type == "threaded\n") {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return absl::InvalidArgumentError(absl::StrCat(
         cgroup.path(),
         " holds threads, not processes (cgroup.type: threaded); name the first "
         "cgroup above it that is not threaded"));
   }
-  if (holds(getpid())) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("cgroup ", cgroup.path(),
-                     " holds treekill itself; start it from elsewhere"));
-  }
-  if (holds(kInit)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cgroup ", cgroup.path(), " holds process 1; ", kSpareInit));
-  }
-  return absl::OkStatus();
+  absl::StatusOr<std::string> who = WhoIsNotToBeEnded([&](pid_t pid) {
+    return std::find(members.begin(), members.end(), pid) != members.end();
+  });
+  if (!who.ok() || who->empty()) return who.status();
+  return absl::FailedPreconditionError(
+      absl::StrCat("cgroup ", cgroup.path(), " holds ", *who,
+                   ", which would be ended, too; start treekill from "
+                   "elsewhere"));
 }
 
 }  // namespace
@@ -234,6 +246,10 @@ absl::StatusOr<Processes> Processes::OfCgroup(const std::string& path) {
   absl::StatusOr<kernel::Cgroup> cgroup = OpenByEitherPath(path);
   if (absl::IsNotFound(cgroup.status())) {
     return absl::NotFoundError(absl::StrCat("no cgroup ", path));
+  }
+  // What is there is no cgroup v2, or no directory.
+  if (absl::IsFailedPrecondition(cgroup.status())) {
+    return absl::InvalidArgumentError(cgroup.status().message());
   }
   if (!cgroup.ok()) return cgroup.status();
   absl::StatusOr<kernel::CgroupMembers> members =

@@ -83,8 +83,8 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds) {
     constexpr uint64_t kTerm = uint64_t{1} << (SIGTERM - 1);
     look.member.uid = status->uid;
     look.ignores_term = (status->ignored_signals & kTerm) != 0;
-    look.is_in_inner_namespace = status->is_in_inner_namespace;
-    look.is_namespace_init = status->is_namespace_init;
+    look.is_in_inner_namespace = status->IsInInnerNamespace();
+    look.is_namespace_init = status->IsNamespaceInit();
   }
   look.may_signal = directory->MaySignal();
   LookAtStreams(*directory, bounds, &look);
@@ -160,14 +160,29 @@ class Comparison final {
   // adopter orphans are init's, or whose else: one of ours they would come to.
   bool ComesBack(pid_t pid) {
     if (bounds_.adopters.empty()) return true;
-    for (int steps = 0; pid > 1 && steps < kMostGenerations; ++steps) {
-      if (pid == bounds_.leader || Has(bounds_.adopters, pid)) return true;
-      std::optional<pid_t> above = ParentOf(pid);
-      // It has ended since, and who was below it has come to an adopter.
-      if (!above.has_value()) return true;
-      pid = *above;
+    std::vector<pid_t> line;
+    std::optional<bool> answer;
+    while (!answer.has_value()) {
+      // As long as it is not known, false: so a circle ends.
+      auto [known, is_new] = comes_back_.emplace(pid, false);
+      if (!is_new) {
+        answer = known->second;
+        continue;
+      }
+      line.push_back(pid);
+      if (pid <= 1) {
+        answer = false;
+      } else if (pid == bounds_.leader || Has(bounds_.adopters, pid)) {
+        answer = true;
+      } else {
+        std::optional<pid_t> above = ParentOf(pid);
+        // It has ended since, and who was below it has come to an adopter.
+        if (!above.has_value()) answer = true;
+        pid = above.value_or(0);
+      }
     }
-    return false;
+    for (pid_t one : line) comes_back_[one] = *answer;
+    return *answer;
   }
 
   std::optional<pid_t> ParentOf(pid_t pid) {
@@ -183,6 +198,8 @@ class Comparison final {
   const Parents& members_;
   // And of those above who were asked for.
   Parents parents_;
+  // The answers of ComesBack().
+  std::unordered_map<pid_t, bool> comes_back_;
 };
 
 void Add(const Reach& more, Reach* reach) {

@@ -243,6 +243,21 @@ TEST_F(KillTest, WhatWouldEndItselfOrEverythingIsRefused) {
                 "is treekill itself");
   ExpectOneLine(Start({"sh", "-c", call + "--pgid=$$"})->Wait(), 125,
                 "holds treekill itself");
+  // Its parent is in another group and cgroup.
+  ExpectOneLine(Start({"sh", "-c",
+                       absl::StrCat("setsid -w ", TreekillPath(),
+                                    " kill --pgid=$$; exit $?")})
+                    ->Wait(),
+                125, "(sh), an ancestor of treekill");
+  std::string own = OwnCgroup();
+  std::string path = CgroupWith(getpid());
+  std::string move = absl::StrCat("echo $$ >", own, "/cgroup.procs; exec ");
+  ExpectOneLine(
+      Start({"sh", "-c", move + TreekillPath() + " kill --cgroup=" + path})
+          ->Wait(),
+      125, "(kill_test), an ancestor of treekill");
+  WriteAll(own + "/cgroup.procs", absl::StrCat(getpid()));
+  EXPECT_TRUE(Eventually([&] { return rmdir(path.c_str()) == 0; }));
   if (pid_t group = getpgid(1); group > 0) {
     ExpectOneLine(Kill({absl::StrCat("--pgid=", group)}), 125, "process 1");
   }

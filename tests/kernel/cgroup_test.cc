@@ -9,6 +9,7 @@
 #include "tests/kernel/fixture.h"
 #include "treekill/containment/leaf_name.h"
 #include "treekill/containment/placement.h"
+#include "treekill/kernel/cgroup_events.h"
 
 namespace treekill::kernel {
 namespace {

@@ -8,6 +8,8 @@
 
 #include "tests/kernel/fixture.h"
 #include "treekill/kernel/clone.h"
+#include "treekill/kernel/process_directory.h"
+#include "treekill/kernel/syscalls.h"
 
 namespace treekill::kernel {
 namespace {
@@ -176,6 +178,33 @@ TEST_F(PidfdTest, SignalsThatAreNoneAreAnError) {
   EXPECT_EQ(CallOf(status), "pidfd_send_signal");
   EXPECT_TRUE(SendSignal(pidfd.get(), pid_, SIGKILL).ok());
   WaitAndReap(pidfd);
+}
+
+// By a pidfd and by a directory of /proc, in the same way.
+TEST_F(PidfdTest, WhomWeMaySignalIsNotAskedByNumberUnlessTheCallIsForbidden) {
+  UniqueFd pidfd = Fork(SleepForEver);
+  absl::StatusOr<ProcessDirectory> directory = ProcessDirectory::Open(pid_);
+  ASSERT_TRUE(directory.ok()) << directory.status();
+  static int refusals;
+  auto refuse = [](const char* call, const char*) {
+    bool is_refused = std::string(call) == "pidfd_send_signal";
+    return is_refused && refusals-- > 0 ? EPERM : 0;
+  };
+  // The process alone, then the probe as well.
+  for (int count : {1, 2}) {
+    SetFaultHookForTesting(refuse);
+    refusals = count;
+    bool by_pidfd = MaySignal(pidfd.get(), pid_);
+    refusals = count;
+    bool by_directory = directory->MaySignal();
+    SetFaultHookForTesting(nullptr);
+    EXPECT_EQ(by_pidfd, count == 2);
+    EXPECT_EQ(by_directory, count == 2);
+  }
+  EXPECT_TRUE(SendSignal(pidfd.get(), pid_, SIGKILL).ok());
+  WaitAndReap(pidfd);
+  EXPECT_TRUE(MaySignal(pidfd.get(), pid_));
+  EXPECT_TRUE(directory->MaySignal());
 }
 
 TEST_F(PidfdTest, NoSuchProcess) {

@@ -285,7 +285,9 @@ TEST_F(ProcessesTest, WhatIsNoneIsToldByItsCode) {
       absl::IsFailedPrecondition(Processes::OfGroup(getpgrp()).status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfCgroup(own()).status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfCgroup("/").status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(Processes::OfCgroup("/etc").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Processes::OfCgroup("/etc").status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Processes::OfCgroup("/etc/passwd").status()));
 }
 
 TEST_F(ProcessesTest, AThreadIsNoProcess) {
@@ -326,7 +328,7 @@ TEST_F(ProcessesTest, AThreadedCgroupIsRefused) {
   rig::WriteAll(path + "/cgroup.type", "threaded");
   absl::Status status = Processes::OfCgroup(path).status();
   if (rig::ReadAll(path + "/cgroup.type") == "threaded\n") {
-    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("threaded"));
   }
   EXPECT_EQ(rmdir(path.c_str()), 0);

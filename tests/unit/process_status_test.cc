@@ -28,25 +28,25 @@ TEST(ParseProcessStatus, EveryField) {
   EXPECT_EQ(status->real_uid, 1000U);
   EXPECT_EQ(status->uid, 1001U);
   EXPECT_EQ(status->ignored_signals, 0x4001U);
-  EXPECT_FALSE(status->is_in_inner_namespace);
-  EXPECT_FALSE(status->is_namespace_init);
+  EXPECT_FALSE(status->IsInInnerNamespace());
+  EXPECT_FALSE(status->IsNamespaceInit());
 }
 
 TEST(ParseProcessStatus, PidNamespaces) {
   std::optional<ProcessStatus> inner =
       ParseProcessStatus(Status(kUid, "NSpid:\t7\t12\n", kIgnored));
   ASSERT_TRUE(inner.has_value());
-  EXPECT_TRUE(inner->is_in_inner_namespace);
-  EXPECT_FALSE(inner->is_namespace_init);
+  EXPECT_TRUE(inner->IsInInnerNamespace());
+  EXPECT_FALSE(inner->IsNamespaceInit());
   std::optional<ProcessStatus> init =
       ParseProcessStatus(Status(kUid, "NSpid:\t7\t3\t1\n", kIgnored));
   ASSERT_TRUE(init.has_value());
-  EXPECT_TRUE(init->is_namespace_init);
+  EXPECT_TRUE(init->IsNamespaceInit());
   // Ours.
   std::optional<ProcessStatus> own =
       ParseProcessStatus(Status(kUid, "NSpid:\t1\n", kIgnored));
   ASSERT_TRUE(own.has_value());
-  EXPECT_FALSE(own->is_namespace_init);
+  EXPECT_FALSE(own->IsNamespaceInit());
 }
 
 TEST(ParseProcessStatus, WhatIsNone) {

@@ -200,7 +200,8 @@ absl::Status GatheredHold::StopAll(absl::Duration until) {
                             now - last_new > kLongestWayToStop);
     if (!*any_new && !settled) absl::SleepFor(kStopPause);
   }
-  return absl::OkStatus();
+  if (quiet == kQuietLooks) return absl::OkStatus();
+  return absl::DeadlineExceededError("they fork faster than they are stopped");
 }
 
 absl::Status GatheredHold::LookIfDue() {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/link.h"
 
 namespace treekill::containment {

@@ -17,7 +17,6 @@
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/process_directory.h"
-#include "treekill/kernel/syscalls.h"
 
 namespace treekill::guardian {
 namespace {
@@ -109,16 +108,10 @@ absl::StatusOr<std::unique_ptr<ForeignReaper>> ForeignReaper::Open(
 }
 
 bool ForeignReaper::AwaitEnd(absl::Duration until) const {
-  constexpr absl::Duration kLongestPoll = absl::Seconds(1);
   for (const Process& process : processes_) {
-    while (!kernel::HasEnded(process.pidfd.get())) {
-      absl::Duration left = until - kernel::MonotonicNow();
-      if (left <= absl::ZeroDuration()) return false;
-      pollfd ended{process.pidfd.get(), POLLIN, 0};
-      absl::Duration patience =
-          std::min(absl::Ceil(left, absl::Milliseconds(1)), kLongestPoll);
-      kernel::Poll(&ended, 1,
-                   static_cast<int>(absl::ToInt64Milliseconds(patience)));
+    int pidfd = process.pidfd.get();
+    while (!kernel::HasEnded(pidfd)) {
+      if (!kernel::PollUntil(pidfd, POLLIN, until)) return false;
     }
   }
   return true;

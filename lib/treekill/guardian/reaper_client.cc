@@ -44,12 +44,7 @@ bool WaitForEnd(const kernel::Child& process, absl::Duration patience) {
   if (!process.pidfd.valid()) return true;
   const absl::Duration end = kernel::MonotonicNow() + patience;
   while (IsAlive(process)) {
-    absl::Duration left = end - kernel::MonotonicNow();
-    if (left <= absl::ZeroDuration()) return false;
-    pollfd ended{process.pidfd.get(), POLLIN, 0};
-    kernel::Poll(&ended, 1,
-                 static_cast<int>(absl::ToInt64Milliseconds(
-                     absl::Ceil(left, absl::Milliseconds(1)))));
+    if (!kernel::PollUntil(process.pidfd.get(), POLLIN, end)) return false;
   }
   return true;
 }

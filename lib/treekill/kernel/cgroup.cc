@@ -373,15 +373,4 @@ absl::Status WriteKill(int kill_fd, const std::string& shown) {
                      absl::StrCat("cannot kill through ", shown));
 }
 
-absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown) {
-  char text[256];
-  ssize_t size = Pread(events_fd, text, sizeof(text), 0, "cgroup.events");
-  if (size < 0) {
-    if (MeansRemoved(errno)) return false;
-    return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
-  }
-  return absl::string_view(text, size).find("populated 1") !=
-         absl::string_view::npos;
-}
-
 }  // namespace treekill::kernel

@@ -128,11 +128,6 @@ bool IsBusy(const absl::Status& status);
 // when the cgroup has gone.
 absl::Status WriteKill(int kill_fd, const std::string& shown);
 
-// Reads an open cgroup.events: is there any live member here or below? False
-// when the cgroup has been removed. Poll the descriptor for POLLPRI to wait
-// for a change, at most one in 10 ms.
-absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown);
-
 }  // namespace treekill::kernel
 
 #endif  // TREEKILL_KERNEL_CGROUP_H_

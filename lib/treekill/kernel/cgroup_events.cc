@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <functional>
 
@@ -16,16 +15,15 @@
 namespace treekill::kernel {
 namespace {
 
-// A poll that sleeps while the cgroup is removed may not be woken.
-constexpr absl::Duration kLongestPoll = absl::Seconds(1);
+std::string Shown(const Cgroup& cgroup) {
+  return absl::StrCat(cgroup.path(), "/cgroup.events");
+}
 
-absl::StatusOr<CgroupEvents> ReadEvents(int fd, const Cgroup& cgroup) {
+absl::StatusOr<CgroupEvents> ReadEvents(int fd, const std::string& shown) {
   char text[256];
   ssize_t size = Pread(fd, text, sizeof(text), 0, "cgroup.events");
   if (size < 0) {
-    return ErrnoStatus(
-        errno, "read",
-        absl::StrCat("cannot read ", cgroup.path(), "/cgroup.events"));
+    return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
   }
   absl::string_view lines(text, size);
   return CgroupEvents{.populated = absl::StrContains(lines, "populated 1"),
@@ -38,15 +36,10 @@ absl::StatusOr<bool> Await(
   absl::StatusOr<UniqueFd> fd = cgroup.OpenControl("cgroup.events", O_RDONLY);
   if (!fd.ok()) return fd.status();
   while (true) {
-    absl::StatusOr<CgroupEvents> events = ReadEvents(fd->get(), cgroup);
+    absl::StatusOr<CgroupEvents> events = ReadEvents(fd->get(), Shown(cgroup));
     if (!events.ok()) return events.status();
     if (is_wanted(*events)) return true;
-    absl::Duration left = until - MonotonicNow();
-    if (left <= absl::ZeroDuration()) return false;
-    pollfd change{fd->get(), POLLPRI, 0};
-    absl::Duration patience =
-        std::min(absl::Ceil(left, absl::Milliseconds(1)), kLongestPoll);
-    Poll(&change, 1, static_cast<int>(absl::ToInt64Milliseconds(patience)));
+    if (!PollUntil(fd->get(), POLLPRI, until)) return false;
   }
 }
 
@@ -55,7 +48,14 @@ absl::StatusOr<bool> Await(
 absl::StatusOr<CgroupEvents> ReadCgroupEvents(const Cgroup& cgroup) {
   absl::StatusOr<UniqueFd> fd = cgroup.OpenControl("cgroup.events", O_RDONLY);
   if (!fd.ok()) return fd.status();
-  return ReadEvents(fd->get(), cgroup);
+  return ReadEvents(fd->get(), Shown(cgroup));
+}
+
+absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown) {
+  absl::StatusOr<CgroupEvents> events = ReadEvents(events_fd, shown);
+  if (absl::IsNotFound(events.status())) return false;
+  if (!events.ok()) return events.status();
+  return events->populated;
 }
 
 absl::StatusOr<bool> AwaitEmpty(const Cgroup& cgroup, absl::Duration until) {

@@ -2,6 +2,8 @@
 #ifndef TREEKILL_KERNEL_CGROUP_EVENTS_H_
 #define TREEKILL_KERNEL_CGROUP_EVENTS_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "treekill/kernel/cgroup.h"
@@ -17,6 +19,11 @@ struct CgroupEvents {
 
 // kNotFound when the cgroup has been removed.
 absl::StatusOr<CgroupEvents> ReadCgroupEvents(const Cgroup& cgroup);
+
+// Reads an open cgroup.events, called `shown`: is any member alive, here or
+// below? False when the cgroup has been removed. Poll the descriptor for
+// POLLPRI to wait for a change, at most one in 10 ms.
+absl::StatusOr<bool> ReadPopulated(int events_fd, const std::string& shown);
 
 // Blocks until nobody is alive in it, or it is gone; false when `until`, a
 // moment of MonotonicNow(), comes before that.

@@ -1,5 +1,6 @@
 #include "treekill/kernel/event_loop.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
@@ -34,6 +35,15 @@ absl::Duration BootTimeNow() {
   timespec now;
   clock_gettime(CLOCK_BOOTTIME, &now);
   return absl::DurationFromTimespec(now);
+}
+
+bool PollUntil(int fd, int16_t events, absl::Duration until) {
+  constexpr absl::Duration kLongest = absl::Seconds(1);
+  absl::Duration left = until - MonotonicNow();
+  if (left <= absl::ZeroDuration()) return false;
+  pollfd ready{fd, events, 0};
+  kernel::Poll(&ready, 1, ToMilliseconds(std::min(left, kLongest)));
+  return true;
 }
 
 absl::StatusOr<EventLoop> EventLoop::Create() {

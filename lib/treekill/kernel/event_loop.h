@@ -19,6 +19,11 @@ absl::Duration MonotonicNow();
 // Time since boot, the machine's sleep counted: CLOCK_BOOTTIME.
 absl::Duration BootTimeNow();
 
+// Waits until `fd` is ready for `events`, as poll(2) has them, but for a second
+// at most: not every file wakes who waits when what it tells of is removed.
+// False, and no wait, when `until`, a moment of MonotonicNow(), has come.
+bool PollUntil(int fd, int16_t events, absl::Duration until);
+
 class EventLoop final {
  public:
   // What Poll() returns when the timer is over.

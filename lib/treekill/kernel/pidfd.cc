@@ -57,8 +57,11 @@ ChildEnd FromPidfdInfo(int pidfd) {
   return end;
 }
 
-// Is the call itself refused, whoever it is about?
-bool AreSignalsForbidden() {
+// Has pidfd_send_signal(2) failed so because it is not to be had, whoever it is
+// about? A seccomp filter that does not know it may answer EPERM.
+bool IsCallForbidden(int error) {
+  if (error == ENOSYS) return true;
+  if (error != EPERM) return false;
   absl::Status probed = ProbePidfdSignals();
   return !probed.ok() && StatusCall(probed) == "pidfd_send_signal";
 }
@@ -88,9 +91,8 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal) {
     return absl::OkStatus();
   }
   int error = errno;
-  // A seccomp filter that does not know the call answers like that, too. By its
-  // number only then: that may be another's as soon as it is reaped.
-  if (error == ENOSYS || (error == EPERM && AreSignalsForbidden())) {
+  // By its number only then: that may be another's as soon as it is reaped.
+  if (IsCallForbidden(error)) {
     if (HasEnded(pidfd)) return absl::OkStatus();
     if (Kill(pid, signal) == 0 || errno == ESRCH) return absl::OkStatus();
     error = errno;
@@ -105,9 +107,12 @@ absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal) {
   return sent.ok() ? SendSignal(pidfd, pid, SIGCONT) : sent;
 }
 
-bool MaySignal(int pidfd, pid_t pid) {
+bool MaySignal(int process_fd, pid_t pid) {
   constexpr int kNoSignal = 0;
-  return StatusErrno(SendSignal(pidfd, pid, kNoSignal)) != EPERM;
+  if (PidfdSendSignal(process_fd, kNoSignal) == 0) return true;
+  int error = errno;
+  if (!IsCallForbidden(error)) return error != EPERM;
+  return Kill(pid, kNoSignal) == 0 || errno != EPERM;
 }
 
 bool IsGroupAlive(int leader_pidfd) {

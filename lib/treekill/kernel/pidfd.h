@@ -39,8 +39,10 @@ absl::Status SendSignal(int pidfd, pid_t pid, int signal);
 // The same, and SIGCONT after it, so that a stopped process sees it.
 absl::Status SendSignalAndContinue(int pidfd, pid_t pid, int signal);
 
-// Does the kernel let us signal it? Also true when it has gone.
-bool MaySignal(int pidfd, pid_t pid);
+// Does the kernel let us signal it? Also true when it has gone. The descriptor
+// is its pidfd or its directory /proc/PID. Where pidfd_send_signal(2) is
+// forbidden, the answer is about whoever has the number `pid` now.
+bool MaySignal(int process_fd, pid_t pid);
 
 // Does the process group that the process has led have members, zombies
 // included? Then its number is no other group's, be the leader gone or not.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <unordered_map>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/fd.h"
+#include "treekill/kernel/process_directory.h"
 
 namespace treekill::kernel {
 namespace {
@@ -96,18 +98,11 @@ uint64_t NamespaceOf(pid_t pid, const std::string& kind) {
 absl::StatusOr<std::vector<pid_t>> NamespacePids(pid_t pid) {
   std::string path = ProcPath(pid, "status");
   absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path, path);
-  std::vector<pid_t> pids;
-  if (MeansGone(text.status())) return pids;
+  if (MeansGone(text.status())) return std::vector<pid_t>();
   if (!text.ok()) return text.status();
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    if (!absl::ConsumePrefix(&line, "NSpid:")) continue;
-    for (absl::string_view word :
-         absl::StrSplit(line, absl::ByAnyChar("\t "), absl::SkipEmpty())) {
-      pid_t number = 0;
-      if (absl::SimpleAtoi(word, &number)) pids.push_back(number);
-    }
-  }
-  return pids;
+  std::optional<ProcessStatus> status = ParseProcessStatus(*text);
+  if (!status.has_value()) return std::vector<pid_t>();
+  return std::move(status->namespace_pids);
 }
 
 pid_t ProcessGroupOf(pid_t pid) { return getpgid(pid); }

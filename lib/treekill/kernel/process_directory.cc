@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <memory>
 
 #include "absl/strings/numbers.h"
@@ -15,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/syscalls.h"
 
 namespace treekill::kernel {
@@ -49,10 +49,11 @@ std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
     } else if (absl::ConsumePrefix(&line, "Tgid:")) {
       has_process = absl::SimpleAtoi(line, &status.process);
     } else if (absl::ConsumePrefix(&line, "NSpid:")) {
-      std::vector<absl::string_view> pids =
-          absl::StrSplit(line, '\t', absl::SkipEmpty());
-      status.is_in_inner_namespace = pids.size() > 1;
-      status.is_namespace_init = pids.size() > 1 && pids.back() == "1";
+      for (absl::string_view word :
+           absl::StrSplit(line, '\t', absl::SkipEmpty())) {
+        pid_t pid = 0;
+        if (absl::SimpleAtoi(word, &pid)) status.namespace_pids.push_back(pid);
+      }
     } else if (absl::ConsumePrefix(&line, "SigIgn:")) {
       has_signals = absl::SimpleHexAtoi(absl::StripAsciiWhitespace(line),
                                         &status.ignored_signals);
@@ -60,6 +61,10 @@ std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
   }
   if (!has_process || !has_uid || !has_signals) return std::nullopt;
   return status;
+}
+
+bool ProcessStatus::IsNamespaceInit() const {
+  return IsInInnerNamespace() && namespace_pids.back() == 1;
 }
 
 absl::StatusOr<ProcessDirectory> ProcessDirectory::Open(pid_t pid) {
@@ -162,10 +167,7 @@ absl::StatusOr<std::vector<OpenDescriptor>> ProcessDirectory::OpenFiles()
 }
 
 bool ProcessDirectory::MaySignal() const {
-  // An open /proc/PID is as good as a pidfd; see pidfd_send_signal(2).
-  if (PidfdSendSignal(fd_.get(), 0) == 0 || errno == ESRCH) return true;
-  // That call may be what is forbidden.
-  return kernel::Kill(pid_, 0) == 0 || errno == ESRCH;
+  return kernel::MaySignal(fd_.get(), pid_);
 }
 
 std::string TargetOfFd(int fd) {

@@ -26,10 +26,13 @@ struct ProcessStatus {
   uid_t uid = 0;
   // Bit N-1 is signal N.
   uint64_t ignored_signals = 0;
-  // It is in a PID namespace below this one; and is its init, at whose end the
-  // kernel kills everybody there: pid_namespaces(7).
-  bool is_in_inner_namespace = false;
-  bool is_namespace_init = false;
+  // Its pids, from this PID namespace's inwards to that of its own.
+  std::vector<pid_t> namespace_pids;
+
+  // Is it in a PID namespace below this one; and its init, at whose end the
+  // kernel kills everybody there: pid_namespaces(7)?
+  bool IsInInnerNamespace() const { return namespace_pids.size() > 1; }
+  bool IsNamespaceInit() const;
 };
 
 // Parses the text of /proc/PID/status; nullopt when it is not one.
