@@ -75,6 +75,11 @@ SignalRound Descendants::Signal(
     between_looks();
   }
   SignalRound round = gathering.Signal(signal, leader);
+  if (signal == SIGKILL) {
+    // Most have ended of it by now.
+    round.signalled = static_cast<int>(gathering.reached().size());
+    round.leader_signalled = gathering.reached().count(leader) > 0;
+  }
   if (!looked.ok()) round.error = looked;
   return round;
 }

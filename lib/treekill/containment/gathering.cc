@@ -142,7 +142,9 @@ absl::StatusOr<Gathering::Sight> Gathering::TakeIfNew(pid_t pid, int signal) {
   }
   // What else is wrong with it will be said by Signal().
   if (signal != 0 && process.is_meant) {
-    process.refused = kernel::StatusErrno(process.Send(signal)) == EPERM;
+    absl::Status sent = process.Send(signal);
+    process.refused = kernel::StatusErrno(sent) == EPERM;
+    if (sent.ok()) reached_.insert(pid);
   }
   process.pidfd = KeepIfThereAreMore(std::move(process.pidfd));
   Add(std::move(process));

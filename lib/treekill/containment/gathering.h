@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -62,6 +63,8 @@ class Gathering final {
   // stopped see it; to every one of them, whatever became of the other signal.
   SignalRound Signal(int signal, pid_t leader);
 
+  // Whom Look() has sent a signal, by pid, be they gone since.
+  const std::set<pid_t>& reached() const { return reached_; }
   // Those that were found, by pid.
   const std::map<pid_t, FoundProcess>& found() const { return found_; }
   // Has one been found under this number, which is its own still?
@@ -77,6 +80,7 @@ class Gathering final {
   const Judge belongs_;
   const Judge is_meant_;
   std::map<pid_t, FoundProcess> found_;
+  std::set<pid_t> reached_;
   // kernel::LastPid() when the last look began; 0: there was none.
   pid_t last_pid_ = 0;
 };

@@ -224,9 +224,9 @@ absl::StatusOr<OwnerSight> SeeOwner(const LeafOwner& owner) {
   absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
       kernel::FindProcess(**pid);
   // Another user's, and /proc hides those: hidepid, proc(5).
-  bool hides = absl::IsPermissionDenied(stat.status()) ||
-               (stat.ok() && !stat->has_value() &&
-                kernel::ProcessGroupOf(**pid) >= 0);
+  bool hides =
+      absl::IsPermissionDenied(stat.status()) ||
+      (stat.ok() && !stat->has_value() && kernel::ProcessGroupOf(**pid) >= 0);
   if (hides) return Seen(OwnerState::kUnknown, 0);
   if (!stat.ok()) return stat.status();
   if (!stat->has_value() || (*stat)->IsDead()) {
