@@ -1,6 +1,7 @@
 // Whom a round of signals reaches below given processes.
 #include "treekill/containment/descendants.h"
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,8 @@ using DescendantsTest = KernelTest;
 pid_t StartLine(int length, int writer) {
   pid_t pid = fork();
   if (pid != 0) return pid;
+  // As an ancestor must.
+  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   pid_t self = getpid();
   if (write(writer, &self, sizeof(self)) < 0) _exit(1);
   if (length > 1) StartLine(length - 1, writer);
