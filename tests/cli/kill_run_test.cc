@@ -60,10 +60,11 @@ TEST_F(KillRunTest, NothingOfItIsAliveThen) {
 }
 
 TEST_F(KillRunTest, TermIsFirstAndIsEnoughForMost) {
-  std::unique_ptr<Program> run =
-      StartRun({"--name=soft", "bash", "-c",
-                "trap 'echo ended; exit 9' TERM; sleep 60 & wait"});
-  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() == 3; }));
+  std::unique_ptr<Program> run = StartRun(
+      {"--name=soft", "bash", "-c",
+       absl::StrCat("trap 'echo ended; exit 9' TERM; sleep 60 & touch ",
+                    File("up"), "; wait")});
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(File("up")); }));
   Outcome outcome = Kill({"-v", "soft"});
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_THAT(outcome.errors, testing::EndsWith("is alive\n"));
