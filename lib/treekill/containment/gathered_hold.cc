@@ -201,7 +201,9 @@ absl::Status GatheredHold::StopAll(absl::Duration until) {
     if (!*any_new && !settled) absl::SleepFor(kStopPause);
   }
   if (quiet == kQuietLooks) return absl::OkStatus();
-  return absl::DeadlineExceededError("they fork faster than they are stopped");
+  return absl::DeadlineExceededError(
+      "they forked faster than they could be stopped, and some may be left; "
+      "look, and try again");
 }
 
 absl::Status GatheredHold::LookIfDue() {
