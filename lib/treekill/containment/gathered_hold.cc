@@ -16,7 +16,7 @@ namespace treekill::containment {
 namespace {
 
 // A tree may have members that we cannot stop, and who fork for ever.
-constexpr absl::Duration kLongestStop = absl::Seconds(5);
+constexpr absl::Duration kLongestStop = absl::Seconds(15);
 
 // After that they cannot be stopped: because their tracer does not let them, or
 // because they sleep in the kernel, as in vfork(2).
