@@ -67,8 +67,8 @@ class GcTest : public KernelTest {
     absl::StatusOr<kernel::Cgroup> cgroup = kernel::Cgroup::Open(leaf);
     if (!cgroup.ok()) return cgroup.status();
     std::string name = std::filesystem::path(leaf).filename();
-    absl::StatusOr<containment::OwnerSight> sight = containment::SeeOwner(
-        *cgroup, containment::ParseLeafName(name)->owner);
+    absl::StatusOr<containment::OwnerSight> sight =
+        containment::SeeOwner(*cgroup, containment::ParseLeafName(name)->owner);
     if (!sight.ok()) return sight.status();
     return sight->kept ? containment::OwnerState::kKept : sight->state;
   }

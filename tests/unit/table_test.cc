@@ -118,11 +118,10 @@ TEST(DrawTree, WhoHasStartedWhom) {
 
 // A number that was reused while the processes were read.
 TEST(DrawTree, CirclesAndYoungerParents) {
-  EXPECT_EQ(
-      Drawn({Process(10, 11), Process(11, 10), Process(12, 12)}, kPipe),
-      "|-10 S p10\n"
-      "| `-11 S p11\n"
-      "`-12 S p12\n");
+  EXPECT_EQ(Drawn({Process(10, 11), Process(11, 10), Process(12, 12)}, kPipe),
+            "|-10 S p10\n"
+            "| `-11 S p11\n"
+            "`-12 S p12\n");
 }
 
 TEST(DrawTree, AChainOfThousands) {
