@@ -62,7 +62,7 @@ constexpr char kChild[] =
     "sleep 60 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; ";
 
 TEST_F(LeakTest, IsKilledWithoutAWordByDefault) {
-  for (Arguments options : {Arguments{}, Arguments{"--on-leak=kill"}}) {
+  for (const Arguments& options : {Arguments{}, Arguments{"--on-leak=kill"}}) {
     Outcome outcome = RunScript(options, absl::StrCat(kDaemon, "exit 0"));
     EXPECT_EQ(outcome.exit_code(), 0);
     EXPECT_EQ(outcome.errors, "");

@@ -8,7 +8,6 @@
 namespace treekill {
 namespace {
 
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 class SupervisorLeaksTest : public KernelTest {
