@@ -19,6 +19,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -28,6 +29,7 @@
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/fd.h"
 #include "treekill/kernel/proc.h"
+#include "treekill/kernel/syscalls.h"
 #include "treekill/treekill.h"
 
 namespace treekill {
@@ -82,6 +84,42 @@ class KernelTest : public ::testing::Test {
 
   std::string own_;
   std::map<int, std::string> fds_before_;
+};
+
+// With a Supervisor, which is gone before it is looked what is left.
+class SupervisedTest : public KernelTest {
+ protected:
+  explicit SupervisedTest(SupervisorOptions options = {})
+      : options_(std::move(options)) {}
+
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (HasFatalFailure() || IsSkipped()) return;
+    Create(options_);
+  }
+
+  void TearDown() override {
+    supervisor_.reset();
+    kernel::SetFaultHookForTesting(nullptr);
+    KernelTest::TearDown();
+  }
+
+  void Create(const SupervisorOptions& options) {
+    absl::StatusOr<Supervisor> supervisor = Supervisor::Create(options);
+    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
+    supervisor_.emplace(*std::move(supervisor));
+  }
+
+  Tree Spawn(const Command& command, const TreeOptions& options = {}) {
+    absl::StatusOr<Tree> tree = supervisor_->Spawn(command, options);
+    EXPECT_TRUE(tree.ok()) << tree.status();
+    return tree.ok() ? *std::move(tree) : Tree();
+  }
+
+  std::optional<Supervisor> supervisor_;
+
+ private:
+  const SupervisorOptions options_;
 };
 
 inline Command Shell(const std::string& script) {

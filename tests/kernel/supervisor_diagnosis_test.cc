@@ -20,34 +20,14 @@ using ::testing::SizeIs;
 
 constexpr absl::Duration kLong = absl::Minutes(5);
 
-class DiagnosisTest : public KernelTest {
+class DiagnosisTest : public SupervisedTest {
  protected:
-  void SetUp() override {
-    KernelTest::SetUp();
-    if (HasFatalFailure() || IsSkipped()) return;
-    Create({});
-  }
-
-  void TearDown() override {
-    supervisor_.reset();
-    kernel::SetFaultHookForTesting(nullptr);
-    KernelTest::TearDown();
-  }
-
-  void Create(const SupervisorOptions& options) {
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create(options);
-    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
-    supervisor_.emplace(*std::move(supervisor));
-  }
-
   // Its time is over at once; that has no effect before the supervisor is
   // served.
   Tree Spawn(const Command& command, TreeOptions options = {}) {
     options.timeout = absl::Milliseconds(1);
     options.diagnose_timeout = true;
-    absl::StatusOr<Tree> tree = supervisor_->Spawn(command, options);
-    EXPECT_TRUE(tree.ok()) << tree.status();
-    return tree.ok() ? *std::move(tree) : Tree();
+    return SupervisedTest::Spawn(command, options);
   }
 
   // With as many members, all of which sleep in what they are there for. A
@@ -100,7 +80,6 @@ class DiagnosisTest : public KernelTest {
   std::string File(const std::string& name) { return directory_.File(name); }
 
   rig::TempDir directory_;
-  std::optional<Supervisor> supervisor_;
 };
 
 constexpr char kPipeline[] = "sleep 600 | cat; :";

@@ -10,28 +10,12 @@ namespace {
 
 using ::testing::SizeIs;
 
-class SupervisorLeaksTest : public KernelTest {
+class SupervisorLeaksTest : public SupervisedTest {
  protected:
-  void SetUp() override {
-    KernelTest::SetUp();
-    if (IsSkipped() || HasFatalFailure()) return;
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create();
-    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
-    supervisor_.emplace(*std::move(supervisor));
-  }
-
-  void TearDown() override {
-    supervisor_.reset();
-    KernelTest::TearDown();
-  }
-
   Tree RunToItsEnd(const std::string& script, const LeakPolicy& leaks) {
-    absl::StatusOr<Tree> tree =
-        supervisor_->Spawn(Shell(script), {.name = "library", .leaks = leaks});
-    EXPECT_TRUE(tree.ok()) << tree.status();
-    if (!tree.ok()) return Tree();
-    EXPECT_TRUE(WaitForEnd(*tree));
-    return *std::move(tree);
+    Tree tree = Spawn(Shell(script), {.name = "library", .leaks = leaks});
+    EXPECT_TRUE(tree.valid() && WaitForEnd(tree));
+    return tree;
   }
 
   void EndKept(const TreeReport& report) {
@@ -45,8 +29,6 @@ class SupervisorLeaksTest : public KernelTest {
     EXPECT_TRUE(
         rig::Eventually([&] { return rmdir(report.kept_leaf.c_str()) == 0; }));
   }
-
-  std::optional<Supervisor> supervisor_;
 };
 
 // Neither by Kill() nor by the destructors.

@@ -20,31 +20,10 @@ using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAreArray;
 
-class SupervisorSubreaperTest : public KernelTest {
+class SupervisorSubreaperTest : public SupervisedTest {
  protected:
-  void SetUp() override {
-    KernelTest::SetUp();
-    if (HasFatalFailure() || IsSkipped()) return;
-    Create({.containment = Containment::kSubreaper});
-  }
-
-  void TearDown() override {
-    supervisor_.reset();
-    kernel::SetFaultHookForTesting(nullptr);
-    KernelTest::TearDown();
-  }
-
-  void Create(const SupervisorOptions& options) {
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create(options);
-    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
-    supervisor_.emplace(*std::move(supervisor));
-  }
-
-  Tree Spawn(const Command& command, const TreeOptions& options = {}) {
-    absl::StatusOr<Tree> tree = supervisor_->Spawn(command, options);
-    EXPECT_TRUE(tree.ok()) << tree.status();
-    return tree.ok() ? *std::move(tree) : Tree();
-  }
+  SupervisorSubreaperTest()
+      : SupervisedTest({.containment = Containment::kSubreaper}) {}
 
   static bool IsSubreaper() {
     int is = 1;
@@ -69,7 +48,6 @@ class SupervisorSubreaperTest : public KernelTest {
   std::string File(const std::string& name) { return directory_.File(name); }
 
   rig::TempDir directory_;
-  std::optional<Supervisor> supervisor_;
 };
 
 TEST_F(SupervisorSubreaperTest, HoldsWhatHasGotAway) {

@@ -19,27 +19,8 @@ TreeOptions Steps(std::vector<TeardownStep> steps) {
   return TreeOptions{.teardown = {.steps = std::move(steps)}};
 }
 
-class TeardownTest : public KernelTest {
+class TeardownTest : public SupervisedTest {
  protected:
-  void SetUp() override {
-    KernelTest::SetUp();
-    if (HasFatalFailure() || IsSkipped()) return;
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create();
-    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
-    supervisor_.emplace(*std::move(supervisor));
-  }
-
-  void TearDown() override {
-    supervisor_.reset();
-    KernelTest::TearDown();
-  }
-
-  Tree Spawn(const Command& command, const TreeOptions& options = {}) {
-    absl::StatusOr<Tree> tree = supervisor_->Spawn(command, options);
-    EXPECT_TRUE(tree.ok()) << tree.status();
-    return tree.ok() ? *std::move(tree) : Tree();
-  }
-
   // An escapee in that mode, its members established.
   Tree SpawnEscapee(const std::string& mode, const TreeOptions& options = {}) {
     Tree tree = Spawn(Escapee(mode, File("ready")), options);
@@ -73,7 +54,6 @@ class TeardownTest : public KernelTest {
   std::string File(const std::string& name) { return directory_.File(name); }
 
   rig::TempDir directory_;
-  std::optional<Supervisor> supervisor_;
 };
 
 TEST_F(TeardownTest, Timeout) {

@@ -15,31 +15,8 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
-class SupervisorTest : public KernelTest {
+class SupervisorTest : public SupervisedTest {
  protected:
-  void SetUp() override {
-    KernelTest::SetUp();
-    if (HasFatalFailure() || IsSkipped()) return;
-    Create(SupervisorOptions());
-  }
-
-  void TearDown() override {
-    supervisor_.reset();
-    KernelTest::TearDown();
-  }
-
-  void Create(const SupervisorOptions& options) {
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create(options);
-    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
-    supervisor_.emplace(*std::move(supervisor));
-  }
-
-  Tree Spawn(const Command& command, const TreeOptions& options = {}) {
-    absl::StatusOr<Tree> tree = supervisor_->Spawn(command, options);
-    EXPECT_TRUE(tree.ok()) << tree.status();
-    return tree.ok() ? *std::move(tree) : Tree();
-  }
-
   // Spawns it, and sees it to its end.
   TreeReport Run(const Command& command, const TreeOptions& options = {}) {
     Tree tree = Spawn(command, options);
@@ -50,7 +27,6 @@ class SupervisorTest : public KernelTest {
   std::string File(const std::string& name) { return directory_.File(name); }
 
   rig::TempDir directory_;
-  std::optional<Supervisor> supervisor_;
 };
 
 const Command kSleeper{.argv = {"sleep", "600"}};

@@ -12,21 +12,8 @@ using ::testing::StartsWith;
 constexpr absl::Duration kLong = absl::Minutes(5);
 constexpr absl::Duration kShort = absl::Milliseconds(200);
 
-class TimeoutFirstStepTest : public KernelTest {
+class TimeoutFirstStepTest : public SupervisedTest {
  protected:
-  void SetUp() override {
-    KernelTest::SetUp();
-    if (HasFatalFailure() || IsSkipped()) return;
-    absl::StatusOr<Supervisor> supervisor = Supervisor::Create();
-    ASSERT_TRUE(supervisor.ok()) << supervisor.status();
-    supervisor_.emplace(*std::move(supervisor));
-  }
-
-  void TearDown() override {
-    supervisor_.reset();
-    KernelTest::TearDown();
-  }
-
   // A leader and a member, each of which writes down the signals that it gets
   // and ends by TERM only (ABRT: what a shell starts with "&" ignores QUIT).
   // Their time is over when they are ready.
@@ -47,21 +34,19 @@ class TimeoutFirstStepTest : public KernelTest {
     rig::WriteAll(File("scribe"), scribe);
     std::string script =
         "sh " + File("scribe") + " member & . " + File("scribe");
-    absl::StatusOr<Tree> tree = supervisor_->Spawn(
+    Tree tree = SupervisedTest::Spawn(
         Command{.argv = {"/bin/bash", "-c", script, "bash", "leader"}},
         options);
-    EXPECT_TRUE(tree.ok()) << tree.status();
     for (const char* name : {"leader", "member"}) {
       EXPECT_TRUE(
           rig::Eventually([&] { return rig::ReadAll(File(name)) == "up\n"; }));
     }
-    return tree.ok() ? *std::move(tree) : Tree();
+    return tree;
   }
 
   std::string File(const std::string& name) { return directory_.File(name); }
 
   rig::TempDir directory_;
-  std::optional<Supervisor> supervisor_;
 };
 
 TEST_F(TimeoutFirstStepTest, ComesBeforeTheOthers) {
