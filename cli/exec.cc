@@ -85,7 +85,7 @@ int ExecMain(int argc, char** argv) {
   if (named.status != 0) return named.status;
   absl::Status joined = CheckTarget(name, named.runs);
   if (joined.ok()) joined = named.runs[0].Join();
-  if (!joined.ok()) return FailOfRun(joined);
+  if (!joined.ok()) return FailOfTarget(joined);
   return Execute(command);
 }
 

@@ -52,7 +52,7 @@ int ForEachRun(int argc, char** argv, const char* help,
   NamedRuns named = FindNamedRuns(reader.rest());
   for (LiveRun& run : named.runs) {
     absl::Status changed = change(&run);
-    if (!changed.ok()) named.status = FailOfRun(changed);
+    if (!changed.ok()) named.status = FailOfTarget(changed);
   }
   return named.status;
 }

@@ -15,8 +15,6 @@
 namespace treekill::cli {
 namespace {
 
-constexpr int kNobody = 1;
-
 int PrintMembers(const std::vector<Member>& members) {
   std::string lines;
   for (const Member& member : members) {
@@ -116,10 +114,7 @@ void RaiseDescriptorLimit() {
 int KillProcesses(const KillCommandLine& line) {
   RaiseDescriptorLimit();
   absl::StatusOr<Processes> processes = FindProcesses(line);
-  if (!processes.ok()) {
-    Fail(processes.status());
-    return absl::IsNotFound(processes.status()) ? kNobody : kOwnFailure;
-  }
+  if (!processes.ok()) return FailOfTarget(processes.status());
   if (line.dry_run) {
     absl::StatusOr<std::vector<Member>> members = processes->Members();
     if (!members.ok()) return Fail(members.status());

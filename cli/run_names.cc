@@ -38,7 +38,7 @@ NamedRuns FindNamedRuns(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     absl::StatusOr<std::vector<LiveRun>> runs = FindRuns(name);
     if (!runs.ok()) {
-      named.status = FailOfRun(runs.status());
+      named.status = FailOfTarget(runs.status());
       if (named.status == kOwnFailure) return named;
       continue;
     }
@@ -50,9 +50,9 @@ NamedRuns FindNamedRuns(const std::vector<std::string>& names) {
   return named;
 }
 
-int FailOfRun(const absl::Status& status) {
+int FailOfTarget(const absl::Status& status) {
   Fail(status);
-  return absl::IsNotFound(status) ? kNoSuchRun : kOwnFailure;
+  return absl::IsNotFound(status) ? kNoSuchTarget : kOwnFailure;
 }
 
 }  // namespace treekill::cli

@@ -12,8 +12,8 @@
 
 namespace treekill::cli {
 
-// No run is called so, or it is over by now.
-constexpr int kNoSuchRun = 1;
+// There is none of that name or number, or it is over by now.
+constexpr int kNoSuchTarget = 1;
 
 extern const char kNameHelp[];
 
@@ -26,16 +26,16 @@ absl::Status CheckNames(const OptionReader& reader,
 struct NamedRuns {
   // Each of them once.
   std::vector<LiveRun> runs;
-  // 0, kNoSuchRun or kOwnFailure.
+  // 0, kNoSuchTarget or kOwnFailure.
   int status = 0;
 };
 
 // All runs that the names mean. Says which mean none.
 NamedRuns FindNamedRuns(const std::vector<std::string>& names);
 
-// Says what `status`, of a run, is about; returns kNoSuchRun if that is over,
-// else kOwnFailure.
-int FailOfRun(const absl::Status& status);
+// Says what `status`, of a run or of processes, is about; returns kNoSuchTarget
+// if those are over, else kOwnFailure.
+int FailOfTarget(const absl::Status& status);
 
 }  // namespace treekill::cli
 
