@@ -20,7 +20,6 @@
 #include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
-#include "treekill/kernel/proc.h"
 #include "treekill/snapshot.h"
 #include "treekill/systemd/client.h"
 #include "treekill/systemd/unit_name.h"
@@ -344,22 +343,16 @@ absl::StatusOr<std::vector<UnitMember>> Unit::Members() const {
   absl::StatusOr<kernel::CgroupMembers> alive =
       impl_->cgroup()->Members(kernel::Cgroup::Modes::kLeave);
   if (!alive.ok()) return alive.status();
-  std::sort(alive->pids.begin(), alive->pids.end());
   // The root's is "/".
   std::string own(absl::StripSuffix(impl_->now().cgroup, "/"));
   for (Member& process : internal::DescribeMembers(alive->pids)) {
-    UnitMember member;
-    absl::StatusOr<std::string> cgroup =
-        kernel::ReadCgroupOfProcess(process.pid);
-    // It has gone, or away, since.
-    if (!cgroup.ok() ||
-        !absl::StartsWith(absl::StrCat(*cgroup, "/"), absl::StrCat(own, "/"))) {
+    // It has gone away since.
+    if (!absl::StartsWith(absl::StrCat(process.cgroup, "/"),
+                          absl::StrCat(own, "/"))) {
       continue;
     }
-    member.cgroup = cgroup->substr(own.size());
-    member.argv = process.argv;
-    member.process = std::move(process);
-    members.push_back(std::move(member));
+    std::string below = process.cgroup.substr(own.size());
+    members.push_back({std::move(process), std::move(below)});
   }
   return members;
 }
@@ -436,10 +429,9 @@ std::string UnitToJson(const Unit& unit,
                        const std::vector<UnitMember>& members) {
   internal::Json list = internal::Json::array();
   for (const UnitMember& member : members) {
-    internal::Json json = internal::MemberToJson(member.process);
-    json["cgroup"] = member.cgroup;
-    json["command"] = member.argv;
-    list.push_back(std::move(json));
+    Member process = member.process;
+    process.cgroup = member.cgroup;
+    list.push_back(internal::MemberToJson(process));
   }
   return internal::Dump({{"schema_version", internal::kSchemaVersion},
                          {"unit", unit.name()},

@@ -20,8 +20,6 @@ struct UnitMember {
   Member process;
   // Below the unit's own cgroup: "" there, else such as "/payload".
   std::string cgroup;
-  // Any bytes: not safe to print as it is.
-  std::vector<std::string> argv;
 };
 
 struct UnitEnd {
