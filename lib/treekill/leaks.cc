@@ -2,21 +2,7 @@
 
 #include <fnmatch.h>
 
-#include "absl/strings/str_cat.h"
-
 namespace treekill {
-
-const char* OnLeakName(OnLeak what) {
-  switch (what) {
-    case OnLeak::kKill:
-      return "kill";
-    case OnLeak::kWait:
-      return "wait";
-    case OnLeak::kKeep:
-      return "keep";
-  }
-  return "unknown";
-}
 
 bool Keeps(const LeakPolicy& policy) {
   return policy.on_leak == OnLeak::kKeep || !policy.keep.empty();

@@ -2,7 +2,6 @@
 #ifndef TREEKILL_LEAKS_H_
 #define TREEKILL_LEAKS_H_
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,14 +21,11 @@ enum class OnLeak {
   kWait,
   // They live on in the leaf, with nobody above them; who had left it is
   // brought
-  // back. It is marked, so that gc leaves it alone; whoever finds it by its
-  // name
-  // can end it. Takes Linux 5.7: before, they are killed, and why is an error.
+  // back. It is marked: gc leaves it alone, and whoever finds it by its name
+  // can
+  // end it. Takes Linux 5.7: before, they are killed, and why is an error.
   kKeep,
 };
-
-// "kill", "wait", "keep".
-const char* OnLeakName(OnLeak what);
 
 struct LeakPolicy {
   OnLeak on_leak = OnLeak::kKill;

@@ -75,7 +75,7 @@ bool IsInScopeOfItsOwn(const std::string& parent, const OwnerSight& owner) {
   if (containment::ParseLeafName(name).has_value()) return true;
   if (owner.state != OwnerState::kAlive) return false;
   absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(owner.pid);
-  return cgroup.ok() && !internal::IsInLeaf(*cgroup, scope);
+  return cgroup.ok() && !containment::IsInLeaf(*cgroup, scope);
 }
 
 std::vector<pid_t> WithoutRepeats(std::vector<pid_t> pids) {
@@ -168,7 +168,7 @@ class CgroupRun final : public LiveRun::Impl {
     // Its pid is another's by now.
     std::erase_if(members, [&](const Member& member) {
       return descendants.count(member.pid) == 0 &&
-             !internal::IsInLeaf(member.cgroup, bounds.leaf_name);
+             !containment::IsInLeaf(member.cgroup, bounds.leaf_name);
     });
     return members;
   }

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/process_directory.h"
 
@@ -113,7 +113,7 @@ class Comparison final {
     bool is_leader = member.pid == bounds_.leader;
     bool knows_groups = bounds_.process_group != 0;
     bool migrated = !bounds_.leaf_name.empty() && !member.cgroup.empty() &&
-                    !IsInLeaf(member.cgroup, bounds_.leaf_name);
+                    !containment::IsInLeaf(member.cgroup, bounds_.leaf_name);
     bool new_session = knows_groups && member.session != bounds_.session;
     bool new_group =
         knows_groups && member.process_group != bounds_.process_group;
@@ -234,11 +234,6 @@ std::string StreamTarget(int fd) {
   bool is_stream = absl::StartsWith(target, "pipe:[") ||
                    absl::StartsWith(target, "socket:[");
   return is_stream ? target : "";
-}
-
-bool IsInLeaf(const std::string& cgroup, const std::string& leaf_name) {
-  return absl::StrContains(absl::StrCat(cgroup, "/"),
-                           absl::StrCat("/", leaf_name, "/"));
 }
 
 std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids) {

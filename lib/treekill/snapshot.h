@@ -50,9 +50,6 @@ std::vector<Member> DescribeTree(
     const std::vector<pid_t>& pids, const TreeBounds& bounds,
     absl::Duration deadline = absl::InfiniteDuration());
 
-// Is the cgroup of that path the leaf, or below it?
-bool IsInLeaf(const std::string& cgroup, const std::string& leaf_name);
-
 }  // namespace treekill::internal
 
 #endif  // TREEKILL_SNAPSHOT_H_

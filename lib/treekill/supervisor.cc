@@ -195,18 +195,18 @@ void Supervisor::Impl::WatchTree(TreeState& tree) {
 }
 
 void Supervisor::Impl::NoteLeaks(TreeState& tree) {
-  absl::StatusOr<std::vector<pid_t>> members = tree.hold->Members();
+  bool describes = tree.options.describe_members || internal::IsInJournal(tree);
+  // To look for those that have moved out is a read of all of /proc.
+  absl::StatusOr<std::vector<pid_t>> members =
+      describes ? internal::FindPids(tree) : tree.hold->Members();
   if (!members.ok()) {
     NoteError(tree, members.status());
     return;
   }
   tree.report.leaked_count = static_cast<int>(members->size());
-  if (tree.options.describe_members || internal::IsInJournal(tree)) {
-    tree.report.leaked = Describe(tree);
-    // Those that have moved out are not in the list; and who ends at once, as
-    // in a fork bomb, is not described any more.
-    tree.report.leaked_count = std::max(
-        tree.report.leaked_count, static_cast<int>(tree.report.leaked.size()));
+  if (describes) {
+    tree.report.leaked =
+        internal::DescribeTree(*members, internal::BoundsOf(tree));
   }
   internal::JournalLeak(tree);
 }

@@ -77,7 +77,7 @@ absl::StatusOr<bool> Bring(const kernel::Cgroup& leaf, const std::string& name,
   if (kernel::StatusErrno(moved) == ESRCH) return false;
   if (!moved.ok()) return moved;
   absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(member->pid);
-  bool is_there = cgroup.ok() && internal::IsInLeaf(*cgroup, name) &&
+  bool is_there = cgroup.ok() && containment::IsInLeaf(*cgroup, name) &&
                   !kernel::HasEnded(pidfd->get());
   if (is_there) member->cgroup = *std::move(cgroup);
   return is_there;
@@ -93,13 +93,11 @@ absl::Status internal::CheckLeaks(const TreeOptions& options,
                                   const Attempt& attempt) {
   bool in_cgroup = !IsWeaker(attempt.containment, Containment::kCgroup);
   if (in_cgroup || !Keeps(options.leaks)) return absl::OkStatus();
-  absl::Status refused = absl::FailedPreconditionError(
+  return absl::FailedPreconditionError(
       absl::StrCat("what outlives the command can be kept in a cgroup only, "
                    "and it would be held by a ",
-                   ContainmentName(attempt.containment)));
-  if (attempt.reason.ok()) return refused;
-  return absl::FailedPreconditionError(
-      absl::StrCat(refused.message(), ": ", attempt.reason.message()));
+                   ContainmentName(attempt.containment),
+                   attempt.reason.ok() ? "" : ": ", attempt.reason.message()));
 }
 
 // The leader has ended by itself, and somebody of its tree lives.
@@ -172,7 +170,7 @@ absl::Status Supervisor::Impl::KeepAll(TreeState& tree) {
   for (Member& member : members) {
     // Who had left is brought back, so that it is found by the name.
     absl::StatusOr<bool> is_there = true;
-    if (!internal::IsInLeaf(member.cgroup, tree.leaf_name)) {
+    if (!containment::IsInLeaf(member.cgroup, tree.leaf_name)) {
       is_there = Bring(*leaf, tree.leaf_name, &member);
     }
     if (!is_there.ok()) return CannotKeep(is_there.status());

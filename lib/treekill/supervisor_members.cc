@@ -45,16 +45,14 @@ absl::StatusOr<std::vector<pid_t>> internal::FindPids(const TreeState& tree) {
     std::sort(pids->begin(), pids->end());
     pids->erase(std::unique(pids->begin(), pids->end()), pids->end());
   }
-  if (!tree.kept_leaf_name.empty()) {
-    std::erase_if(*pids, [&tree](pid_t pid) { return IsSetApart(tree, pid); });
-  }
+  std::erase_if(*pids, [&tree](pid_t pid) { return IsSetApart(tree, pid); });
   return pids;
 }
 
 bool internal::IsSetApart(const TreeState& tree, pid_t pid) {
   if (tree.kept_leaf_name.empty()) return false;
   absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
-  return cgroup.ok() && IsInLeaf(*cgroup, tree.kept_leaf_name);
+  return cgroup.ok() && containment::IsInLeaf(*cgroup, tree.kept_leaf_name);
 }
 
 void internal::MarkLeader(const TreeState& tree) {

@@ -8,8 +8,8 @@
 #include <unordered_set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/containment/placement.h"
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/cgroup_events.h"
@@ -82,8 +82,7 @@ class CgroupLeaf final : public Hold {
   // The kernel shows a process's last cgroup until it is reaped.
   bool Contains(pid_t pid) const override {
     absl::StatusOr<std::string> cgroup = kernel::ReadCgroupOfProcess(pid);
-    return cgroup.ok() && absl::StrContains(absl::StrCat(*cgroup, "/"),
-                                            absl::StrCat("/", name_, "/"));
+    return cgroup.ok() && IsInLeaf(*cgroup, name_);
   }
 
   absl::StatusOr<bool> Freeze(absl::Duration until) override {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -168,6 +169,11 @@ std::optional<LeafName> ParseLeafName(const std::string& text) {
   std::optional<LeafOwner> owner = TakeOwner(&words);
   if (!owner.has_value()) return std::nullopt;
   return LeafName{absl::StrJoin(words, "-"), *owner};
+}
+
+bool IsInLeaf(const std::string& cgroup, const std::string& leaf_name) {
+  return absl::StrContains(absl::StrCat(cgroup, "/"),
+                           absl::StrCat("/", leaf_name, "/"));
 }
 
 absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner) {

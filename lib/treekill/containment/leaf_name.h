@@ -49,6 +49,10 @@ std::string FormatLeafName(const LeafName& leaf);
 // nullopt for a name that is not of that form: not a leaf of ours.
 std::optional<LeafName> ParseLeafName(const std::string& text);
 
+// Is the cgroup of that path, as in /proc/PID/cgroup, the one of that name, or
+// below it?
+bool IsInLeaf(const std::string& cgroup, const std::string& leaf_name);
+
 // Names `owner` instead of the process that has made the leaf.
 absl::Status SetOwner(const kernel::Cgroup& leaf, const LeafOwner& owner);
 // Marks the leaf as one that is to be left alone when its owner is gone.
