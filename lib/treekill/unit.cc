@@ -83,9 +83,7 @@ class ManagerHold final : public containment::Hold {
   }
 
   absl::Status Remove() override {
-    absl::StatusOr<bool> empty = IsEmpty();
-    if (!empty.ok() || *empty) return empty.status();
-    return kernel::ErrnoStatus(EBUSY, "rmdir", cgroup_.path());
+    return BusyUnlessEmpty("rmdir", cgroup_.path());
   }
 
  private:

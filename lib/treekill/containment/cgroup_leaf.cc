@@ -129,7 +129,7 @@ class CgroupLeaf final : public Hold {
   bool IsRefused() const override { return refused_; }
 
   absl::Status Remove() override {
-    if (parent_ == nullptr) return RemoveNothing();
+    if (parent_ == nullptr) return BusyUnlessEmpty("rmdir", leaf_.path());
     absl::Status status = parent_->RemoveChild(name_);
     removed_ = status.ok();
     return status;
@@ -176,12 +176,6 @@ class CgroupLeaf final : public Hold {
   }
 
   std::string kill_path() const { return leaf_.path() + "/cgroup.kill"; }
-
-  absl::Status RemoveNothing() {
-    absl::StatusOr<bool> empty = IsEmpty();
-    if (!empty.ok() || *empty) return empty.status();
-    return kernel::ErrnoStatus(EBUSY, "rmdir", leaf_.path());
-  }
 
   // By a pidfd that is known to be a member's, so that a pid which was reused
   // since the list was read is not hit.

@@ -1,7 +1,6 @@
 #include "treekill/containment/gathered_hold.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <utility>
 
@@ -125,9 +124,7 @@ absl::StatusOr<bool> GatheredHold::IsEmpty() {
 }
 
 absl::Status GatheredHold::Remove() {
-  absl::StatusOr<bool> empty = IsEmpty();
-  if (!empty.ok() || *empty) return empty.status();
-  return kernel::ErrnoStatus(EBUSY, "kill", "a process of it is alive");
+  return BusyUnlessEmpty("kill", "a process of it is alive");
 }
 
 absl::StatusOr<std::vector<pid_t>> GatheredHold::Members() {

@@ -16,7 +16,7 @@ namespace treekill::containment {
 
 // Signal() and Kill() stop everybody first (SIGSTOP), so that none is missed
 // because it was just being born. They block until nobody new is found, but for
-// no longer than a few seconds: a tree may have members that we cannot stop.
+// no longer than 15 seconds: a tree may have members that we cannot stop.
 // All signals of the calling thread are blocked meanwhile: its end would leave
 // them stopped.
 class GatheredHold : public Hold {

@@ -124,6 +124,12 @@ class Hold {
   // Leaves those that are left to themselves, with nothing of the hold's own
   // running.
   virtual void GiveUp() {}
+
+ protected:
+  // Remove() of a hold that has nothing to remove: kernel::IsBusy() while a
+  // member is alive, in the words of kernel::ErrnoStatus().
+  absl::Status BusyUnlessEmpty(const std::string& call,
+                               const std::string& what);
 };
 
 // Holds by the leader's pidfd alone.

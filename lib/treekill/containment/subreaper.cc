@@ -3,11 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <utility>
 
-#include "treekill/kernel/error.h"
 #include "treekill/kernel/subreaper.h"
 
 namespace treekill::containment {
@@ -62,9 +60,7 @@ absl::Status SubreaperHold::Kill() {
 }
 
 absl::Status SubreaperHold::Remove() {
-  absl::StatusOr<bool> empty = IsEmpty();
-  if (!empty.ok() || *empty) return empty.status();
-  return kernel::ErrnoStatus(EBUSY, "waitid", "a process of it is alive");
+  return BusyUnlessEmpty("waitid", "a process of it is alive");
 }
 
 }  // namespace treekill::containment

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <iterator>
 #include <optional>
@@ -13,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "treekill/guardian/reaper_protocol.h"
-#include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/process_directory.h"
@@ -201,9 +199,7 @@ absl::Status ForeignReaper::Kill() {
 }
 
 absl::Status ForeignReaper::Remove() {
-  absl::StatusOr<bool> empty = IsEmpty();
-  if (!empty.ok() || *empty) return empty.status();
-  return kernel::ErrnoStatus(EBUSY, "waitid", "a process of it is alive");
+  return BusyUnlessEmpty("waitid", "a process of it is alive");
 }
 
 }  // namespace treekill::guardian

@@ -316,11 +316,8 @@ absl::Status ReaperClient::Kill() {
 }
 
 absl::Status ReaperClient::Remove() {
-  absl::StatusOr<bool> empty = IsEmpty();
-  if (!empty.ok()) return empty.status();
-  if (!*empty) {
-    return kernel::ErrnoStatus(EBUSY, "waitid", "a process of it is alive");
-  }
+  absl::Status busy = BusyUnlessEmpty("waitid", "a process of it is alive");
+  if (!busy.ok()) return busy;
   AwaitEnd(kEndPatience);
   return absl::OkStatus();
 }
