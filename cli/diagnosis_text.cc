@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "cli/output.h"
+#include "cli/process_tree.h"
 #include "cli/table.h"
 
 namespace treekill::cli {
@@ -25,31 +26,18 @@ constexpr int kMaxDepth = 20;
 constexpr size_t kMaxStreams = 20;
 constexpr size_t kMaxHolders = 8;
 
-// What is drawn before each member: the branch that it hangs on, and the trunks
-// that go on beside the lines below it.
-struct Branch {
-  std::string own;
-  std::string below;
-};
+constexpr Strokes kStrokes = {" \\_ ", " \\_ ", " |  ", "    "};
 
+// The branches, with a trunk below each who has children.
 std::vector<Branch> Draw(const std::vector<DiagnosedMember>& members) {
-  std::vector<Branch> branches(members.size());
-  // Whether there is, further down, another child at that depth.
-  std::vector<bool> goes_on;
-  for (size_t i = members.size(); i-- > 0;) {
-    size_t depth = std::min(members[i].depth, kMaxDepth);
-    goes_on.resize(depth + 1);
-    std::string trunks;
-    for (size_t level = 1; level < depth; ++level) {
-      trunks += goes_on[level] ? " |  " : "    ";
-    }
-    bool has_child =
-        i + 1 < members.size() && members[i + 1].depth > members[i].depth;
-    branches[i].own = depth == 0 ? "" : trunks + " \\_ ";
-    branches[i].below = absl::StrCat(
-        depth == 0 ? "" : trunks + (goes_on[depth] ? " |  " : "    "),
-        has_child ? " |  " : "    ");
-    goes_on[depth] = true;
+  std::vector<int> depths;
+  for (const DiagnosedMember& diagnosed : members) {
+    depths.push_back(diagnosed.depth);
+  }
+  std::vector<Branch> branches = DrawBranches(depths, kStrokes, kMaxDepth);
+  for (size_t i = 0; i < depths.size(); ++i) {
+    bool has_child = i + 1 < depths.size() && depths[i + 1] > depths[i];
+    branches[i].below += has_child ? kStrokes.beside : kStrokes.below_last;
   }
   return branches;
 }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <string>
-#include <unordered_map>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cli/output.h"
@@ -16,14 +14,8 @@ constexpr size_t kShortestCommand = 12;
 
 // Deeper ones are drawn as if they were no deeper: nobody reads that, and each
 // level costs room in every line.
-constexpr size_t kDeepest = 64;
+constexpr int kDeepest = 65;
 
-struct Strokes {
-  const char* child;
-  const char* last_child;
-  const char* beside;
-  const char* below_last;
-};
 constexpr Strokes kUtf8 = {"\u251c\u2500", "\u2514\u2500", "\u2502 ", "  "};
 constexpr Strokes kAscii = {"|-", "`-", "| ", "  "};
 
@@ -46,47 +38,41 @@ std::string LineOf(const Member& member, const std::string& before,
 
 }  // namespace
 
+std::vector<Branch> DrawBranches(const std::vector<int>& depths,
+                                 const Strokes& strokes, int deepest) {
+  std::vector<Branch> branches(depths.size());
+  // Whether there is, further down, another child at that depth.
+  std::vector<bool> goes_on;
+  for (size_t i = depths.size(); i-- > 0;) {
+    int depth = std::min(depths[i], deepest);
+    goes_on.resize(depth + 1);
+    std::string trunks;
+    for (int level = 1; level < depth; ++level) {
+      trunks += goes_on[level] ? strokes.beside : strokes.below_last;
+    }
+    if (depth > 0) {
+      branches[i].own =
+          trunks + (goes_on[depth] ? strokes.child : strokes.last_child);
+      branches[i].below =
+          trunks + (goes_on[depth] ? strokes.beside : strokes.below_last);
+    }
+    goes_on[depth] = true;
+  }
+  return branches;
+}
+
 void DrawTree(const std::vector<Member>& members, const Style& style,
               Table* table) {
-  const Strokes& strokes = style.utf8 ? kUtf8 : kAscii;
-  std::unordered_map<pid_t, size_t> index;
-  for (size_t i = 0; i < members.size(); ++i) index[members[i].pid] = i;
-  std::vector<std::vector<size_t>> children(members.size());
-  std::vector<size_t> roots;
-  for (size_t i = 0; i < members.size(); ++i) {
-    auto parent = index.find(members[i].parent);
-    // Who is younger than its child has the number of a parent that is gone.
-    bool is_child = parent != index.end() && parent->second < i;
-    (is_child ? children[parent->second] : roots).push_back(i);
-  }
-  struct Branch {
-    size_t member;
-    std::string before;
-    bool is_last;
-    size_t depth;
-  };
-  // The next one is at the end. No recursion: a tree may be as deep as there
-  // are processes.
-  std::vector<Branch> branches;
-  auto add = [&branches](const std::vector<size_t>& found,
-                         const std::string& before, size_t depth) {
-    for (size_t i = found.size(); i-- > 0;) {
-      branches.push_back({found[i], before, i + 1 == found.size(), depth});
-    }
-  };
-  add(roots, "", 0);
-  while (!branches.empty()) {
-    Branch branch = std::move(branches.back());
-    branches.pop_back();
-    const Member& member = members[branch.member];
-    const char* stroke = branch.is_last ? strokes.last_child : strokes.child;
-    table->AddLine(LineOf(member, absl::StrCat(branch.before, stroke), style),
+  std::vector<TreePlace> order = InTreeOrder(members);
+  // All hang on the row above.
+  std::vector<int> depths;
+  for (const TreePlace& place : order) depths.push_back(place.depth + 1);
+  std::vector<Branch> branches =
+      DrawBranches(depths, style.utf8 ? kUtf8 : kAscii, kDeepest);
+  for (size_t i = 0; i < order.size(); ++i) {
+    const Member& member = members[order[i].index];
+    table->AddLine(LineOf(member, branches[i].own, style),
                    /*coloured=*/!member.escapes.empty());
-    std::string before = branch.before;
-    if (branch.depth < kDeepest) {
-      before += branch.is_last ? strokes.below_last : strokes.beside;
-    }
-    add(children[branch.member], before, branch.depth + 1);
   }
 }
 

@@ -87,6 +87,18 @@ struct Member {
   std::vector<Escape> escapes = {};
 };
 
+// Where a process stands when they are listed as a process tree.
+struct TreePlace {
+  // In the list that was given.
+  size_t index = 0;
+  // How many of its ancestors, in one line, are in that list.
+  int depth = 0;
+};
+
+// The order in which each of `members`, which are oldest first, is followed by
+// what descends from it, oldest first.
+std::vector<TreePlace> InTreeOrder(const std::vector<Member>& members);
+
 }  // namespace treekill
 
 #endif  // TREEKILL_MEMBER_H_

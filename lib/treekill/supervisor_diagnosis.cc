@@ -140,31 +140,6 @@ void NoteSharedStreams(Diagnosis* diagnosis) {
   }
 }
 
-// `members`, oldest first, in the order of the process tree.
-std::vector<DiagnosedMember> InTreeOrder(std::vector<DiagnosedMember> members) {
-  std::unordered_map<pid_t, size_t> index;
-  for (size_t i = 0; i < members.size(); ++i) index[members[i].member.pid] = i;
-  std::vector<std::vector<size_t>> children(members.size());
-  std::vector<size_t> coming;
-  for (size_t i = members.size(); i-- > 0;) {
-    auto parent = index.find(members[i].member.parent);
-    // A parent is older, so that this ends even if a pid was reused meanwhile.
-    bool is_root = parent == index.end() || parent->second >= i;
-    (is_root ? coming : children[parent->second]).push_back(i);
-  }
-  std::vector<DiagnosedMember> ordered;
-  while (!coming.empty()) {
-    size_t i = coming.back();
-    coming.pop_back();
-    for (size_t child : children[i]) {
-      members[child].depth = members[i].depth + 1;
-      coming.push_back(child);
-    }
-    ordered.push_back(std::move(members[i]));
-  }
-  return ordered;
-}
-
 void AddActivities(Activities before, std::vector<DiagnosedMember>* members) {
   for (DiagnosedMember& diagnosed : *members) {
     Member& member = diagnosed.member;
@@ -192,14 +167,15 @@ void LookAtMembers(const TreeState& tree, Activities before,
     return pid == tree.report.leader;
   });
   absl::Duration deadline = MonotonicNow() + kTimeToDescribe;
-  std::vector<DiagnosedMember> members;
-  for (Member& member :
-       internal::DescribeTree(*pids, internal::BoundsOf(tree), deadline)) {
-    members.emplace_back().member = std::move(member);
+  std::vector<Member> described =
+      internal::DescribeTree(*pids, internal::BoundsOf(tree), deadline);
+  for (const TreePlace& place : InTreeOrder(described)) {
+    DiagnosedMember& diagnosed = diagnosis->members.emplace_back();
+    diagnosed.member = std::move(described[place.index]);
+    diagnosed.depth = place.depth;
   }
-  AddActivities(std::move(before), &members);
-  AddStreams(MonotonicNow() + kTimeToReadStreams, &members);
-  diagnosis->members = InTreeOrder(std::move(members));
+  AddActivities(std::move(before), &diagnosis->members);
+  AddStreams(MonotonicNow() + kTimeToReadStreams, &diagnosis->members);
   NoteSharedStreams(diagnosis);
 }
 
