@@ -238,24 +238,22 @@ TEST_F(KillTest, WhatWouldEndItselfOrEverythingIsRefused) {
   ExpectOneLine(Kill({"--cgroup=/"}), 125, "the root of all cgroups");
   ExpectOneLine(Kill({"--cgroup=" + OwnCgroup()}), 125,
                 "holds treekill itself");
-  std::string call = absl::StrCat("exec ", TreekillPath(), " kill ");
+  std::string call = absl::StrCat("exec '", TreekillPath(), "' kill ");
   ExpectOneLine(Start({"sh", "-c", call + "--pid=$$"})->Wait(), 125,
                 "is treekill itself");
   ExpectOneLine(Start({"sh", "-c", call + "--pgid=$$"})->Wait(), 125,
                 "holds treekill itself");
   // Its parent is in another group and cgroup.
   ExpectOneLine(Start({"sh", "-c",
-                       absl::StrCat("setsid -w ", TreekillPath(),
-                                    " kill --pgid=$$; exit $?")})
+                       absl::StrCat("setsid -w '", TreekillPath(),
+                                    "' kill --pgid=$$; exit $?")})
                     ->Wait(),
                 125, "(sh), an ancestor of treekill");
   std::string own = OwnCgroup();
   std::string path = CgroupWith(getpid());
-  std::string move = absl::StrCat("echo $$ >", own, "/cgroup.procs; exec ");
-  ExpectOneLine(
-      Start({"sh", "-c", move + TreekillPath() + " kill --cgroup=" + path})
-          ->Wait(),
-      125, "(kill_test), an ancestor of treekill");
+  std::string move = absl::StrCat("echo $$ >", own, "/cgroup.procs; ");
+  ExpectOneLine(Start({"sh", "-c", move + call + "--cgroup=" + path})->Wait(),
+                125, "(kill_test), an ancestor of treekill");
   WriteAll(own + "/cgroup.procs", absl::StrCat(getpid()));
   EXPECT_TRUE(Eventually([&] { return rmdir(path.c_str()) == 0; }));
   if (pid_t group = getpgid(1); group > 0) {

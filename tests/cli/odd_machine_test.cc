@@ -43,7 +43,7 @@ struct Proof {
 
 Proof Answers(const std::string& with, const std::string& without,
               const std::string& send_signal) {
-  return {OddSyscallsPath() + " --ask",
+  return {"'" + OddSyscallsPath() + "' --ask",
           absl::StrCat("clone3 with room for a cgroup: ", with,
                        "\nclone3 without: ", without,
                        "\npidfd_send_signal: ", send_signal, "\n")};

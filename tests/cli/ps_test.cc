@@ -297,9 +297,10 @@ TEST_F(PsTest, RunWhoseSupervisorIsGone) {
 }
 
 TEST_F(PsTest, RunInARun) {
-  std::unique_ptr<Program> program = StartNamed(
-      Name("out"), absl::StrCat(TreekillPath(), " run --name=", Name("in"),
-                                " -- sh -c '>ready; exec sleep 600'; :"));
+  std::unique_ptr<Program> program =
+      StartNamed(Name("out"),
+                 absl::StrCat("'", TreekillPath(), "' run --name=", Name("in"),
+                              " -- sh -c '>ready; exec sleep 600'; :"));
   AwaitRest(Name("in"), 1);
   Json outer = RunOf(Name("out"));
   Json inner = RunOf(Name("in"));

@@ -238,7 +238,7 @@ TEST_F(ReaperTest, TheCommandFindsWhatItWouldFindWithout) {
       "awk '{ print ($1 == $3) }'; ulimit -n; ls /proc/self/fd; "
       "sed -n 's/^Sig[BI].*://p' /proc/$$/status; echo $COLOUR";
   std::string script = absl::StrCat(
-      "ulimit -Sn 100; exec 7<", TreekillPath(), "; export COLOUR=red\n",
+      "ulimit -Sn 100; exec 7<'", TreekillPath(), "'; export COLOUR=red\n",
       "trap '' HUP; cd /tmp; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"");
   std::vector<std::string> words = {"bash", "-c",           script,
                                     "bash", TreekillPath(), "run"};
