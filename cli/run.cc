@@ -123,9 +123,13 @@ class Run final {
       return;
     }
     bool weak = IsWeaker(report.containment, Containment::kCgroup);
+    bool scope = report.containment == Containment::kScope;
     Message(absl::StrCat(
-        "held by a ", weak ? "" : "plain ", ContainmentName(report.containment),
-        ", not by a ", weak ? "cgroup: " : "scope: ",
+        "held by a ", weak || scope ? "" : "plain ",
+        ContainmentName(report.containment), ", not ",
+        weak    ? "by a cgroup: "
+        : scope ? "below the keeper's cgroup: "
+                : "by a scope: ",
         weak ? ReasonOf(report.containment_error)
              : std::string(report.containment_error.message()),
         weak ? "; 'treekill doctor' tells what would help, --require=cgroup "

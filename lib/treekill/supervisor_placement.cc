@@ -89,7 +89,8 @@ void Supervisor::Impl::FindKeeper() {
   keeper_ = std::make_shared<const containment::Placement>(*std::move(keeper));
 }
 
-// Is that why a tree could not be started?
+// Is that why a tree could not be started? Its cgroup may be removed at any
+// step before the leader is in it.
 bool Supervisor::Impl::KeeperHasGone(const absl::Status& failure) const {
   int error = ErrnoOf(failure);
   std::string call = CallOf(failure);
@@ -146,6 +147,13 @@ absl::Status Supervisor::Impl::GoDown(const absl::Status& why,
                                       const TreeOptions& options,
                                       Attempt* attempt) {
   attempt->no_place = false;
+  // It may be stopped at any time. That is no fault to be told: without one
+  // the tree would not have been placed there.
+  if (KeeperHasGone(why)) {
+    keeper_.reset();
+    attempt->containment = containment_;
+    return absl::OkStatus();
+  }
   if (options_.containment != Containment::kAuto) return why;
   if (attempt->containment == Containment::kCgroup && keeper_ != nullptr) {
     keeper_.reset();

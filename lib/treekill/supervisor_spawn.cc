@@ -24,9 +24,6 @@ using internal::TreeState;
 
 namespace {
 
-// A keeper may be stopped, or started again, while we make a leaf.
-constexpr int kTries = 3;
-
 // Is it the place that the new process could not be born into?
 bool BlamesPlace(const absl::Status& failure) {
   std::string call = CallOf(failure);
@@ -69,10 +66,7 @@ absl::StatusOr<std::shared_ptr<TreeState>> Supervisor::Impl::Spawn(
   if (!leaks.ok()) return leaks;
   absl::StatusOr<std::shared_ptr<TreeState>> tree =
       TryToSpawn(command, options, &attempt);
-  for (int tries = 1; tries < kTries && KeeperHasGone(tree.status()); ++tries) {
-    tree = TryToSpawn(command, options, &attempt);
-  }
-  while (attempt.no_place) {
+  while (attempt.no_place || KeeperHasGone(tree.status())) {
     absl::Status less = GoDown(tree.status(), options, &attempt);
     tree = less.ok() ? TryToSpawn(command, options, &attempt) : less;
   }

@@ -1,6 +1,10 @@
 // The keeper, as its unit file starts it, for root and for users.
+#include <unistd.h>
+
+#include <atomic>
 #include <csignal>
 #include <sstream>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -258,6 +262,50 @@ TEST_F(KeeperTest, ACommandThatStartsWhileItStopsIsRun) {
     ASSERT_EQ(outcome.exit_code(), 0) << outcome.errors;
     ASSERT_THAT(outcome.errors, IsEmpty());
   }
+}
+
+// What looks like a keeper comes and goes some hundred times in a second: some
+// starts have found it and come too late.
+TEST_F(KeeperTest, OneThatGoesWhileACommandStartsIsDoneWithout) {
+  std::string cgroup = "/sys/fs/cgroup/comes-and-goes";
+  std::string itself = absl::StrCat(cgroup, "/supervisor");
+  fs::create_directory("/run/treekill");
+  fs::create_symlink(cgroup, kLink);
+  Program inhabitant({"sleep", "1000"}, {});
+  std::atomic<bool> done = false;
+  std::thread keeper([&] {
+    std::error_code busy;
+    while (!done) {
+      fs::create_directory(cgroup, busy);
+      fs::create_directory(itself);
+      WriteAll(itself + "/cgroup.procs", absl::StrCat(inhabitant.pid()));
+      absl::SleepFor(absl::Milliseconds(1));
+      WriteAll("/sys/fs/cgroup/init.scope/cgroup.procs",
+               absl::StrCat(inhabitant.pid()));
+      rmdir(itself.c_str());
+      rmdir(cgroup.c_str());
+    }
+  });
+  for (int i = 0; i < 300 && !HasFailure(); ++i) {
+    Outcome outcome = Run(Treekill({"true"}));
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_THAT(outcome.errors, IsEmpty());
+  }
+  done = true;
+  keeper.join();
+  fs::remove_all("/run/treekill");
+}
+
+TEST_F(KeeperTest, OneThatTakesNobodyIsDoneWithoutAndSaid) {
+  StartKeeper(Who::kRoot);
+  WriteAll(absl::StrCat(fs::read_symlink(kLink).string(),
+                        "/cgroup.max.descendants"),
+           "1");
+  Outcome outcome = Run(Treekill({"grep", "0::", "/proc/self/cgroup"}));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.output, HasSubstr(".scope/treekill-"));
+  EXPECT_THAT(outcome.errors,
+              HasSubstr("held by a scope, not below the keeper's cgroup: "));
 }
 
 TEST_F(KeeperTest, OneThatComesAgainEndsWhatWasLeftMeanwhile) {
