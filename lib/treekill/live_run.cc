@@ -98,9 +98,16 @@ LiveRunInfo internal::InfoOf(const std::string& id,
   return info;
 }
 
-void internal::FindLeader(pid_t leaders_parent, LiveRunInfo* info) {
+void internal::FindLeader(pid_t leaders_parent, pid_t marked,
+                          LiveRunInfo* info) {
   const std::vector<pid_t>& pids = info->pids;
   Eldest eldest;
+  if (marked != 0) {
+    if (std::find(pids.begin(), pids.end(), marked) != pids.end()) {
+      LookAt(marked, leaders_parent, &eldest);
+    }
+    leaders_parent = 0;
+  }
   size_t first = leaders_parent == 0 ? 0 : std::min(kFirst, pids.size());
   for (size_t i = 0; i < first; ++i) LookAt(pids[i], leaders_parent, &eldest);
   for (size_t i = first; i < pids.size() && !eldest.child.has_value(); ++i) {

@@ -131,7 +131,10 @@ absl::StatusOr<LiveRunInfo> LookAt(const Cgroup& leaf, const Cgroup& parent,
       !info.memory.has_value() && info.containment == Containment::kScope;
   if (is_counted_above) info.memory = MemoryOf(parent);
   bool is_alive = owner->state == OwnerState::kAlive;
-  internal::FindLeader(is_alive ? owner->pid : 0, &info);
+  std::optional<containment::LeaderMark> leader =
+      containment::FindLeader(leaf, name.owner);
+  internal::FindLeader(is_alive ? owner->pid : 0,
+                       leader.has_value() ? leader->pid : 0, &info);
   return info;
 }
 
@@ -256,8 +259,8 @@ class CgroupRun final : public LiveRun::Impl {
     absl::StatusOr<Cgroup> leaf = OpenLeaf();
     if (!leaf.ok()) return bounds;
     bounds.has_cgroup_kill = leaf->OpenControl("cgroup.kill", O_PATH).ok();
-    std::optional<containment::LeaderMark> leader =
-        containment::FindLeader(*leaf);
+    std::optional<containment::LeaderMark> leader = containment::FindLeader(
+        *leaf, containment::ParseLeafName(info().id)->owner);
     if (!leader.has_value()) return bounds;
     bounds.process_group = leader->process_group;
     bounds.session = leader->session;

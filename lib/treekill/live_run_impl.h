@@ -59,8 +59,9 @@ absl::Status FindReaperRuns(RunImpls* found);
 LiveRunInfo InfoOf(const std::string& id, const containment::LeafName& name,
                    const containment::OwnerSight& owner);
 // Sets the command, and the leader if one of `info->pids` is a child of
-// `leaders_parent`; 0 for none.
-void FindLeader(pid_t leaders_parent, LiveRunInfo* info);
+// `leaders_parent` (0: it has none any more) and is `marked` (0: not known,
+// then it is the eldest, which may be an orphan if that parent adopts them).
+void FindLeader(pid_t leaders_parent, pid_t marked, LiveRunInfo* info);
 
 // Says who may do it, if `status` is that we may not.
 absl::Status WithOwner(const absl::Status& status, const LiveRunInfo& info);

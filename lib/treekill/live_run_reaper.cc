@@ -102,7 +102,7 @@ absl::StatusOr<std::unique_ptr<LiveRun::Impl>> LookAt(FoundReaper reaper) {
     cpu_time += process.CpuTime();
   }
   info.cpu_time = cpu_time;
-  internal::FindLeader(reaper.inner(), &info);
+  internal::FindLeader(reaper.inner(), /*marked=*/0, &info);
   return std::make_unique<ReaperRun>(std::move(info), std::move(reaper));
 }
 

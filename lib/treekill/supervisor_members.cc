@@ -59,7 +59,7 @@ void internal::MarkLeader(const TreeState& tree) {
   if (tree.hold->cgroup_fd() < 0) return;
   TreeBounds bounds = BoundsOf(tree);
   // Those who look from outside see less without.
-  (void)containment::SetLeader(tree.hold->cgroup_fd(),
+  (void)containment::SetLeader(tree.hold->cgroup_fd(), tree.hold->path(),
                                {.pid = bounds.leader,
                                 .process_group = bounds.process_group,
                                 .session = bounds.session,

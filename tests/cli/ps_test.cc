@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -90,6 +91,40 @@ TEST_F(PsTest, TellsWhoEscapedAndHow) {
     EXPECT_EQ(member["reach"]["cgroup"], true);
   }
   End(*program);
+}
+
+// By pid, reach and escapes.
+std::map<pid_t, std::pair<Json, Json>> ReachOf(const Json& members) {
+  std::map<pid_t, std::pair<Json, Json>> reach;
+  for (const Json& member : members) {
+    reach[member["pid"]] = {member["reach"], member["escapes"]};
+  }
+  return reach;
+}
+
+TEST_F(PsTest, SeesWhatTheReportWillSay) {
+  std::unique_ptr<Program> program = StartEscapees(
+      {"--die-with-parent", "-k", "100ms", "--report", File("report")});
+  EXPECT_TRUE(Eventually([&] { return SleepsIn(program->pid(), "poll"); }));
+  Json members = RunOf(Name(), {"--tree"})["members"];
+  EXPECT_EQ(members.size(), 3u);
+  End(*program);
+  EXPECT_EQ(ReachOf(members),
+            ReachOf(Json::parse(ReadAll(File("report")))["members"]));
+}
+
+TEST_F(PsTest, SeesWhatTheReportWillSayWhenTheLeaderHasExited) {
+  std::unique_ptr<Program> program =
+      StartNamed(Name(), "sleep 600 &\nsetsid sleep 600 &\n>ready\n",
+                 {"--on-leak=wait", "-k", "100ms", "--report", File("report")});
+  AwaitRest(Name(), 2);
+  EXPECT_TRUE(Eventually([&] { return SleepsIn(program->pid(), "poll"); }));
+  Json run = RunOf(Name(), {"--tree"});
+  EXPECT_EQ(run["leader"], nullptr);
+  EXPECT_EQ(run["members"].size(), 2u) << run;
+  End(*program);
+  EXPECT_EQ(ReachOf(run["members"]),
+            ReachOf(Json::parse(ReadAll(File("report")))["leaked"]));
 }
 
 TEST_F(PsTest, FindsWhoHasLeftTheCgroup) {

@@ -298,9 +298,9 @@ TEST_F(KeeperTest, OneThatGoesWhileACommandStartsIsDoneWithout) {
 
 TEST_F(KeeperTest, OneThatTakesNobodyIsDoneWithoutAndSaid) {
   StartKeeper(Who::kRoot);
-  WriteAll(absl::StrCat(fs::read_symlink(kLink).string(),
-                        "/cgroup.max.descendants"),
-           "1");
+  WriteAll(
+      absl::StrCat(fs::read_symlink(kLink).string(), "/cgroup.max.descendants"),
+      "1");
   Outcome outcome = Run(Treekill({"grep", "0::", "/proc/self/cgroup"}));
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_THAT(outcome.output, HasSubstr(".scope/treekill-"));

@@ -194,18 +194,19 @@ bool IsBeingEnded(const kernel::Cgroup& leaf) {
   return end.ok() && end->has_value();
 }
 
-absl::Status SetLeader(int leaf_fd, const LeaderMark& leader) {
-  std::string text = absl::StrCat(
-      leader.pid, " ", leader.process_group, " ", leader.session, " ",
-      leader.uid, " ", leader.dies_with_parent, " ", leader.owner_adopts);
-  if (kernel::SetAttribute(leaf_fd, kLeaderAttribute, text.data(),
-                           text.size()) == 0) {
-    return absl::OkStatus();
-  }
-  return kernel::ErrnoStatus(errno, "setxattr", "cannot mark the leader");
+absl::Status SetLeader(int leaf_fd, const std::string& shown,
+                       const LeaderMark& leader) {
+  return kernel::SetCgroupAttribute(
+      leaf_fd, kLeaderAttribute,
+      absl::StrCat(leader.pid, " ", leader.process_group, " ", leader.session,
+                   " ", leader.uid, " ", leader.dies_with_parent, " ",
+                   leader.owner_adopts),
+      shown);
 }
 
-std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf) {
+std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf,
+                                     const LeafOwner& owner) {
+  if (owner.pid_namespace != kernel::NamespaceOf(0, "pid")) return std::nullopt;
   absl::StatusOr<std::optional<std::string>> text =
       leaf.Attribute(kLeaderAttribute);
   if (!text.ok() || !text->has_value()) return std::nullopt;

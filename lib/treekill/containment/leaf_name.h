@@ -77,10 +77,13 @@ struct LeaderMark {
   bool owner_adopts = false;
 };
 
-// `leaf_fd` is the leaf's directory.
-absl::Status SetLeader(int leaf_fd, const LeaderMark& leader);
-// nullopt when it has none, or that cannot be read.
-std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf);
+// `leaf_fd` is the leaf's directory, called `shown`.
+absl::Status SetLeader(int leaf_fd, const std::string& shown,
+                       const LeaderMark& leader);
+// As the owner has set it who gave the leaf its name. nullopt when it has none,
+// or that cannot be read, or its numbers are of another PID namespace.
+std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf,
+                                     const LeafOwner& owner);
 
 enum class OwnerState {
   kAlive,

@@ -237,14 +237,7 @@ absl::StatusOr<Cgroup> Cgroup::OpenChild(const std::string& name) const {
 
 absl::Status Cgroup::SetAttribute(const std::string& name,
                                   const std::string& value) const {
-  UniqueFd directory(Openat(fd(), ".", O_RDONLY | O_DIRECTORY));
-  if (directory.valid() &&
-      kernel::SetAttribute(directory.get(), name.c_str(), value.data(),
-                           value.size()) == 0) {
-    return absl::OkStatus();
-  }
-  return ErrnoStatus(errno, "setxattr",
-                     absl::StrCat("cannot mark cgroup ", path_));
+  return SetCgroupAttribute(fd(), name, value, path_);
 }
 
 absl::StatusOr<std::optional<std::string>> Cgroup::Attribute(
@@ -354,6 +347,18 @@ uid_t Cgroup::owner() const {
 }
 
 uint64_t Cgroup::id() const { return InodeOf(fd()); }
+
+absl::Status SetCgroupAttribute(int cgroup_fd, const std::string& name,
+                                const std::string& value,
+                                const std::string& shown) {
+  UniqueFd directory(Openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY));
+  if (directory.valid() && SetAttribute(directory.get(), name.c_str(),
+                                        value.data(), value.size()) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "setxattr",
+                     absl::StrCat("cannot mark cgroup ", shown));
+}
 
 absl::Status MoveToCgroup(pid_t pid, int cgroup_fd, const std::string& shown) {
   return WriteFile(cgroup_fd, "cgroup.procs", absl::StrCat(pid),

@@ -115,6 +115,12 @@ class Cgroup final {
   std::string path_;
 };
 
+// Sets an extended attribute of the cgroup behind `cgroup_fd`, which may be of
+// O_PATH. Those of user.* there are since Linux 5.7: EOPNOTSUPP.
+absl::Status SetCgroupAttribute(int cgroup_fd, const std::string& name,
+                                const std::string& value,
+                                const std::string& shown);
+
 // Moves a process to the cgroup behind `cgroup_fd`, called `shown`. Both, and
 // what is above them as far as that is the same, must be ours to write to.
 absl::Status MoveToCgroup(pid_t pid, int cgroup_fd, const std::string& shown);
