@@ -98,13 +98,14 @@ LiveRunInfo internal::InfoOf(const std::string& id,
   return info;
 }
 
-void internal::FindLeader(pid_t leaders_parent, pid_t marked,
+void internal::FindLeader(pid_t leaders_parent,
+                          const std::optional<containment::LeaderMark>& mark,
                           LiveRunInfo* info) {
   const std::vector<pid_t>& pids = info->pids;
   Eldest eldest;
-  if (marked != 0) {
-    if (std::find(pids.begin(), pids.end(), marked) != pids.end()) {
-      LookAt(marked, leaders_parent, &eldest);
+  if (mark.has_value()) {
+    if (std::find(pids.begin(), pids.end(), mark->pid) != pids.end()) {
+      LookAt(mark->pid, leaders_parent, &eldest);
     }
     leaders_parent = 0;
   }
@@ -131,7 +132,15 @@ absl::Status internal::WithOwner(const absl::Status& status,
       status, absl::StrCat("it is user ", info.uid, "'s; run as that or root"));
 }
 
-internal::TreeBounds LiveRun::Impl::Bounds() const {
+internal::TreeBounds LiveRun::Impl::Bounds(
+    const std::optional<containment::LeaderMark>& mark) const {
+  if (mark.has_value()) {
+    return {.leader = info_.leader,
+            .process_group = mark->process_group,
+            .session = mark->session,
+            .uid = mark->uid,
+            .dies_with_parent = mark->dies_with_parent};
+  }
   internal::TreeBounds bounds;
   bounds.uid = info_.uid;
   std::optional<ProcessStat> leader;

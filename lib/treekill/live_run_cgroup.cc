@@ -131,10 +131,8 @@ absl::StatusOr<LiveRunInfo> LookAt(const Cgroup& leaf, const Cgroup& parent,
       !info.memory.has_value() && info.containment == Containment::kScope;
   if (is_counted_above) info.memory = MemoryOf(parent);
   bool is_alive = owner->state == OwnerState::kAlive;
-  std::optional<containment::LeaderMark> leader =
-      containment::FindLeader(leaf, name.owner);
   internal::FindLeader(is_alive ? owner->pid : 0,
-                       leader.has_value() ? leader->pid : 0, &info);
+                       containment::FindLeader(leaf, name.owner), &info);
   return info;
 }
 
@@ -254,19 +252,17 @@ class CgroupRun final : public LiveRun::Impl {
   }
 
   internal::TreeBounds BoundsOfLeaf() const {
-    internal::TreeBounds bounds = Bounds();
-    bounds.leaf_name = info().id;
     absl::StatusOr<Cgroup> leaf = OpenLeaf();
-    if (!leaf.ok()) return bounds;
-    bounds.has_cgroup_kill = leaf->OpenControl("cgroup.kill", O_PATH).ok();
-    std::optional<containment::LeaderMark> leader = containment::FindLeader(
-        *leaf, containment::ParseLeafName(info().id)->owner);
-    if (!leader.has_value()) return bounds;
-    bounds.process_group = leader->process_group;
-    bounds.session = leader->session;
-    bounds.uid = leader->uid;
-    bounds.dies_with_parent = leader->dies_with_parent;
-    if (leader->owner_adopts && info().supervisor_alive) {
+    std::optional<containment::LeaderMark> leader;
+    if (leaf.ok()) {
+      leader = containment::FindLeader(
+          *leaf, containment::ParseLeafName(info().id)->owner);
+    }
+    internal::TreeBounds bounds = Bounds(leader);
+    bounds.leaf_name = info().id;
+    bounds.has_cgroup_kill =
+        leaf.ok() && leaf->OpenControl("cgroup.kill", O_PATH).ok();
+    if (leader.has_value() && leader->owner_adopts && info().supervisor_alive) {
       bounds.adopters = {info().supervisor};
     }
     return bounds;

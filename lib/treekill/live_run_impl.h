@@ -42,7 +42,8 @@ class LiveRun::Impl {
   explicit Impl(LiveRunInfo info) : info_(std::move(info)) {}
 
   // Without what only one of the two knows.
-  internal::TreeBounds Bounds() const;
+  internal::TreeBounds Bounds(
+      const std::optional<containment::LeaderMark>& leader) const;
 
  private:
   LiveRunInfo info_;
@@ -59,9 +60,12 @@ absl::Status FindReaperRuns(RunImpls* found);
 LiveRunInfo InfoOf(const std::string& id, const containment::LeafName& name,
                    const containment::OwnerSight& owner);
 // Sets the command, and the leader if one of `info->pids` is a child of
-// `leaders_parent` (0: it has none any more) and is `marked` (0: not known,
-// then it is the eldest, which may be an orphan if that parent adopts them).
-void FindLeader(pid_t leaders_parent, pid_t marked, LiveRunInfo* info);
+// `leaders_parent` (0: it has none any more) and is the one that is marked.
+// Without a mark it is the eldest, which may be an orphan if that parent adopts
+// them.
+void FindLeader(pid_t leaders_parent,
+                const std::optional<containment::LeaderMark>& mark,
+                LiveRunInfo* info);
 
 // Says who may do it, if `status` is that we may not.
 absl::Status WithOwner(const absl::Status& status, const LiveRunInfo& info);

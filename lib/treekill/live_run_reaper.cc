@@ -46,7 +46,7 @@ class ReaperRun final : public LiveRun::Impl {
   absl::StatusOr<std::vector<Member>> Members() const override {
     absl::StatusOr<std::vector<pid_t>> pids = Pids();
     if (!pids.ok()) return pids.status();
-    internal::TreeBounds bounds = Bounds();
+    internal::TreeBounds bounds = Bounds(reaper_.leader);
     bounds.adopters = PidsOf(reaper_);
     return internal::DescribeTree(*pids, bounds);
   }
@@ -102,7 +102,7 @@ absl::StatusOr<std::unique_ptr<LiveRun::Impl>> LookAt(FoundReaper reaper) {
     cpu_time += process.CpuTime();
   }
   info.cpu_time = cpu_time;
-  internal::FindLeader(reaper.inner(), /*marked=*/0, &info);
+  internal::FindLeader(reaper.inner(), reaper.leader, &info);
   return std::make_unique<ReaperRun>(std::move(info), std::move(reaper));
 }
 

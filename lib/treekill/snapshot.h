@@ -24,7 +24,7 @@ struct TreeBounds {
   // PR_SET_PDEATHSIG is set.
   bool dies_with_parent = false;
   // Of the leaf's directory; "" without one.
-  std::string leaf_name;
+  std::string leaf_name = {};
   // It can be killed as a whole: cgroup.kill, Linux 5.14.
   bool has_cgroup_kill = false;
   // Whom the tree's orphans come to, themselves no members; empty when the tree
@@ -32,8 +32,8 @@ struct TreeBounds {
   std::vector<pid_t> adopters = {};
   // Where the leader's standard streams go, if that is a pipe or a socket: see
   // kernel::OpenDescriptor.
-  std::string stdout_target;
-  std::string stderr_target;
+  std::string stdout_target = {};
+  std::string stderr_target = {};
 };
 
 // kernel::TargetOfFd() if that is a pipe or a socket, else "".

@@ -102,9 +102,15 @@ std::map<pid_t, std::pair<Json, Json>> ReachOf(const Json& members) {
   return reach;
 }
 
-TEST_F(PsTest, SeesWhatTheReportWillSay) {
-  std::unique_ptr<Program> program = StartEscapees(
-      {"--die-with-parent", "-k", "100ms", "--report", File("report")});
+class SeenBy : public PsTest,
+               public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Cgroup, SeenBy, testing::Values("cgroup"));
+INSTANTIATE_TEST_SUITE_P(Subreaper, SeenBy, testing::Values("subreaper"));
+
+TEST_P(SeenBy, WhatTheReportWillSay) {
+  std::unique_ptr<Program> program =
+      StartEscapees({"--containment", GetParam(), "--die-with-parent", "-k",
+                     "100ms", "--report", File("report")});
   EXPECT_TRUE(Eventually([&] { return SleepsIn(program->pid(), "poll"); }));
   Json members = RunOf(Name(), {"--tree"})["members"];
   EXPECT_EQ(members.size(), 3u);
@@ -113,10 +119,11 @@ TEST_F(PsTest, SeesWhatTheReportWillSay) {
             ReachOf(Json::parse(ReadAll(File("report")))["members"]));
 }
 
-TEST_F(PsTest, SeesWhatTheReportWillSayWhenTheLeaderHasExited) {
+TEST_P(SeenBy, WhatTheReportWillSayWhenTheLeaderHasExited) {
   std::unique_ptr<Program> program =
       StartNamed(Name(), "sleep 600 &\nsetsid sleep 600 &\n>ready\n",
-                 {"--on-leak=wait", "-k", "100ms", "--report", File("report")});
+                 {"--containment", GetParam(), "--on-leak=wait", "-k", "100ms",
+                  "--report", File("report")});
   AwaitRest(Name(), 2);
   EXPECT_TRUE(Eventually([&] { return SleepsIn(program->pid(), "poll"); }));
   Json run = RunOf(Name(), {"--tree"});

@@ -146,6 +146,11 @@ absl::StatusOr<MarkedOwner> OwnerOf(const kernel::Cgroup& leaf,
 
 }  // namespace
 
+bool IsOfOurNumbers(const LeafOwner& owner) {
+  uint64_t own = kernel::NamespaceOf(0, "pid");
+  return own != 0 && own == owner.pid_namespace;
+}
+
 LeafOwner ThisProcess() {
   return {getpid(), kernel::BootTimeNow(), kernel::NamespaceOf(0, "pid")};
 }
@@ -194,23 +199,14 @@ bool IsBeingEnded(const kernel::Cgroup& leaf) {
   return end.ok() && end->has_value();
 }
 
-absl::Status SetLeader(int leaf_fd, const std::string& shown,
-                       const LeaderMark& leader) {
-  return kernel::SetCgroupAttribute(
-      leaf_fd, kLeaderAttribute,
-      absl::StrCat(leader.pid, " ", leader.process_group, " ", leader.session,
-                   " ", leader.uid, " ", leader.dies_with_parent, " ",
-                   leader.owner_adopts),
-      shown);
+std::string FormatLeader(const LeaderMark& leader) {
+  return absl::StrCat(leader.pid, " ", leader.process_group, " ",
+                      leader.session, " ", leader.uid, " ",
+                      leader.dies_with_parent, " ", leader.owner_adopts);
 }
 
-std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf,
-                                     const LeafOwner& owner) {
-  if (owner.pid_namespace != kernel::NamespaceOf(0, "pid")) return std::nullopt;
-  absl::StatusOr<std::optional<std::string>> text =
-      leaf.Attribute(kLeaderAttribute);
-  if (!text.ok() || !text->has_value()) return std::nullopt;
-  std::vector<absl::string_view> words = absl::StrSplit(**text, ' ');
+std::optional<LeaderMark> ParseLeader(const std::string& text) {
+  std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
   LeaderMark leader;
   bool parsed = words.size() == 6 && ParseNumber(words[0], &leader.pid) &&
                 ParseNumber(words[1], &leader.process_group) &&
@@ -220,6 +216,21 @@ std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf,
   leader.dies_with_parent = words[4] == "1";
   leader.owner_adopts = words[5] == "1";
   return leader;
+}
+
+absl::Status SetLeader(int leaf_fd, const std::string& shown,
+                       const LeaderMark& leader) {
+  return kernel::SetCgroupAttribute(leaf_fd, kLeaderAttribute,
+                                    FormatLeader(leader), shown);
+}
+
+std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf,
+                                     const LeafOwner& owner) {
+  if (!IsOfOurNumbers(owner)) return std::nullopt;
+  absl::StatusOr<std::optional<std::string>> text =
+      leaf.Attribute(kLeaderAttribute);
+  if (!text.ok() || !text->has_value()) return std::nullopt;
+  return ParseLeader(**text);
 }
 
 // Is it alive, and was it at that moment?

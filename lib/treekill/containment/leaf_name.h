@@ -33,6 +33,9 @@ struct LeafOwner {
   uint64_t pid_namespace = 0;
 };
 
+// Are the pids of its PID namespace ours?
+bool IsOfOurNumbers(const LeafOwner& owner);
+
 // This process, now.
 LeafOwner ThisProcess();
 
@@ -77,11 +80,16 @@ struct LeaderMark {
   bool owner_adopts = false;
 };
 
+// "12 12 1 0 1 0", of at most kLeaderMarkSize bytes.
+std::string FormatLeader(const LeaderMark& leader);
+std::optional<LeaderMark> ParseLeader(const std::string& text);
+constexpr size_t kLeaderMarkSize = 48;
+
 // `leaf_fd` is the leaf's directory, called `shown`.
 absl::Status SetLeader(int leaf_fd, const std::string& shown,
                        const LeaderMark& leader);
 // As the owner has set it who gave the leaf its name. nullopt when it has none,
-// or that cannot be read, or its numbers are of another PID namespace.
+// or that cannot be read, or IsOfOurNumbers() is not so.
 std::optional<LeaderMark> FindLeader(const kernel::Cgroup& leaf,
                                      const LeafOwner& owner);
 

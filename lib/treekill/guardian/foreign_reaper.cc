@@ -42,15 +42,23 @@ std::optional<FoundReaper> LookAt(pid_t pid) {
   if (stat->comm != kReaperName || stat->IsDead()) return std::nullopt;
   bool is_trusted =
       geteuid() == 0 || status->uid == 0 || status->uid == geteuid();
-  std::optional<std::string> id =
-      ParseReaper(line->substr(0, line->find('\0')));
+  size_t end = line->find('\0');
+  std::optional<std::string> id = ParseReaper(line->substr(0, end));
   if (!is_trusted || !id.has_value()) return std::nullopt;
   std::optional<containment::LeafName> tree = containment::ParseLeafName(*id);
   if (!tree.has_value()) return std::nullopt;
-  return FoundReaper{.id = *std::move(id),
+  FoundReaper reaper{.id = *std::move(id),
                      .tree = *std::move(tree),
                      .uid = status->uid,
                      .processes = {*std::move(stat)}};
+  bool shows_leader = containment::IsOfOurNumbers(reaper.tree.owner) &&
+                      end != std::string::npos;
+  if (shows_leader) {
+    std::string shown = line->substr(end + 1);
+    shown.resize(shown.find_last_not_of(std::string(" \0", 2)) + 1);
+    reaper.leader = containment::ParseLeader(shown);
+  }
+  return reaper;
 }
 
 }  // namespace
@@ -80,6 +88,7 @@ absl::StatusOr<std::vector<FoundReaper>> FindReapers() {
       found.push_back(*std::move(reaper));
     } else {
       known->processes.push_back(std::move(reaper->processes[0]));
+      if (reaper->leader.has_value()) known->leader = reaper->leader;
     }
   }
   return found;

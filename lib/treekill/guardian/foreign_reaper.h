@@ -31,6 +31,9 @@ struct FoundReaper {
   // The outer one and the inner one, or who is left of them.
   std::vector<kernel::ProcessStat> processes;
 
+  // nullopt while there is none, or when that is not known here.
+  std::optional<containment::LeaderMark> leader = {};
+
   // The leader's parent; 0 when one of the two has been killed.
   pid_t inner() const;
 };

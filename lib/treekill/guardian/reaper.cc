@@ -24,6 +24,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/containment/subreaper.h"
 #include "treekill/guardian/finish.h"
 #include "treekill/guardian/protocol.h"
@@ -91,6 +92,16 @@ void Refuse(const ReaperEnds& ends, const absl::Status& why,
   Tell(ends, note);
 }
 
+// Where numbers were that are not needed any more.
+void ShowLeader(const containment::LeaderMark& leader, char* numbers) {
+  std::string text = containment::FormatLeader(leader);
+  size_t room = strlen(numbers);
+  // Of a supervisor of another version.
+  if (text.size() > room) return;
+  text.resize(room, ' ');
+  memcpy(numbers, text.data(), room);
+}
+
 class Reaper final {
  public:
   Reaper(const ReaperEnds& ends, std::unique_ptr<SubreaperHold> hold,
@@ -98,7 +109,7 @@ class Reaper final {
       : ends_(ends), hold_(std::move(hold)), shared_(shared) {}
 
   // Returns false when there is no leader; the supervisor has been told why.
-  bool StartLeader(OwnedOrder* order) {
+  bool StartLeader(OwnedOrder* order, char* numbers) {
     kill_on_death_ = order->order.kill_on_death;
     rest_.drain_timeout = order->order.drain_timeout;
     order->order.plan.parent = getpid();
@@ -121,6 +132,14 @@ class Reaper final {
     shared_->leader = child->pid;
     leader_pidfd_ = std::move(child->pidfd);
     hold_->SetLeader(child->pid, leader_pidfd_.get());
+    const kernel::ChildPlan& plan = order->order.plan;
+    ShowLeader({.pid = child->pid,
+                .process_group =
+                    plan.new_process_group ? child->pid : plan.process_group,
+                .session = getsid(0),
+                .uid = geteuid(),
+                .dies_with_parent = plan.parent_death_signal != 0},
+               numbers);
     Tell(ends_, note, {leader_pidfd_.get(), self->get()});
     kernel::LetGo({ends_.leader_channel.get(), ends_.tree_channel.get(),
                    ends_.supervisor.get(), hold_->events_fd(),
@@ -256,7 +275,7 @@ class Reaper final {
   absl::Duration ask_;
 };
 
-int RunInner(const ReaperEnds& ends, SharedPage* shared) {
+int RunInner(const ReaperEnds& ends, SharedPage* shared, char* numbers) {
   absl::StatusOr<std::string> packed =
       kernel::ReadToEnd(ends.order.get(), "order", "the order");
   absl::StatusOr<std::unique_ptr<OwnedOrder>> order =
@@ -270,7 +289,7 @@ int RunInner(const ReaperEnds& ends, SharedPage* shared) {
   // Nobody wants it any more.
   if (kernel::HasEnded(ends.supervisor.get())) return 0;
   Reaper reaper(ends, *std::move(hold), shared);
-  if (!reaper.StartLeader(order->get())) return 0;
+  if (!reaper.StartLeader(order->get(), numbers)) return 0;
   order->reset();
   reaper.Serve();
   return 0;
@@ -300,7 +319,8 @@ bool TakeEnds(const char* numbers, ReaperEnds* ends) {
   kernel::UniqueFd* const places[kReaperFds] = {
       &ends->leader_channel, &ends->tree_channel, &ends->supervisor,
       &ends->order};
-  std::vector<std::string> words = absl::StrSplit(numbers, ' ');
+  std::vector<std::string> words =
+      absl::StrSplit(numbers, ' ', absl::SkipEmpty());
   if (words.size() != kReaperFds) return false;
   for (int i = 0; i < kReaperFds; ++i) {
     int fd = -1;
@@ -320,7 +340,7 @@ bool IsReaperCommandLine(int argc, const char* const* argv) {
   return argc == 2 && absl::StartsWith(argv[0], kReaperCommandLine);
 }
 
-int ReaperMain(int argc, const char* const* argv) {
+int ReaperMain(int argc, char** argv) {
   ReaperEnds ends;
   if (argc != 2 || !TakeEnds(argv[1], &ends)) {
     fputs(
@@ -350,7 +370,7 @@ int ReaperMain(int argc, const char* const* argv) {
   }
   if (inner == 0) {
     hold->reset();
-    return RunInner(ends, shared);
+    return RunInner(ends, shared, argv[1]);
   }
   RunOuter(ends, inner, *std::move(hold), shared);
   return 0;

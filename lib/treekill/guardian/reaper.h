@@ -22,8 +22,9 @@ namespace treekill::guardian {
 // reaper?
 bool IsReaperCommandLine(int argc, const char* const* argv);
 
-// Lives a reaper's life in this process, and returns its exit status.
-int ReaperMain(int argc, const char* const* argv);
+// Lives a reaper's life in this process, and returns its exit status. Writes to
+// `argv`, to be seen in /proc/PID/cmdline.
+int ReaperMain(int argc, char** argv);
 
 }  // namespace treekill::guardian
 

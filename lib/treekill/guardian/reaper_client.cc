@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "treekill/containment/leaf_name.h"
 #include "treekill/guardian/client.h"
 #include "treekill/guardian/protocol.h"
 #include "treekill/kernel/error.h"
@@ -119,6 +120,7 @@ absl::Status ReaperClient::Launch(const kernel::ChildPlan& plan, int leader_end,
     fds.push_back({copy->get(), copy->get()});
     own.push_back(*std::move(copy));
   }
+  numbers.resize(std::max(numbers.size(), containment::kLeaderMarkSize), ' ');
   std::sort(fds.begin(), fds.end(),
             [](const kernel::FdMove& a, const kernel::FdMove& b) {
               return a.to < b.to;

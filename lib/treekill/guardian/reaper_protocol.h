@@ -22,14 +22,16 @@ namespace treekill::guardian {
 
 // The program may be of another version than the library: this changes with
 // every change below.
-constexpr uint32_t kReaperProtocol = 1;
+constexpr uint32_t kReaperProtocol = 2;
 
 // What ps(1) shows; at most 15 bytes.
 constexpr char kReaperName[] = "treekill-reaper";
 
 // Its command line is FormatReaper(), and the numbers of its descriptors, which
 // are those that nobody else has: the leader's channel, the tree's, the
-// supervisor's pidfd, and the order in a file.
+// supervisor's pidfd, and the order in a file. When it has started the leader
+// the inner one writes containment::FormatLeader() over the numbers, to which
+// the supervisor has added blanks for that.
 constexpr char kReaperCommandLine[] = "treekill: reaper of ";
 constexpr int kReaperFds = 4;
 
