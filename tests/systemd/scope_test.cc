@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -63,6 +64,24 @@ TEST_P(ForBoth, TheScopeIsWhatWasAskedFor) {
                                     HasSubstr("Slice=some-thing.slice\n"),
                                     HasSubstr("ActiveState=active\n"),
                                     HasSubstr("Delegate=yes\n")));
+}
+
+TEST_P(ForBoth, PsTellsOfTheMemoryWhereThatIsCounted) {
+  const char* script =
+      "scope=$(sed -n 's,^0::\\(.*\\)/.*,\\1,p' /proc/self/cgroup)\n"
+      "[ ! -e /sys/fs/cgroup$scope/memory.current ] || echo counted >&2\n"
+      "exec \"$0\" ps --json remembers";
+  Outcome outcome =
+      RunAs(GetParam(),
+            Treekill({"--name=remembers", "sh", "-c", script, TreekillPath()}));
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  nlohmann::json runs = nlohmann::json::parse(outcome.output)["runs"];
+  ASSERT_EQ(runs.size(), 1u) << runs;
+  if (outcome.errors == "counted\n") {
+    EXPECT_GT(runs[0]["memory"], 4096) << runs;
+  } else {
+    EXPECT_EQ(runs[0]["memory"], nullptr) << runs;
+  }
 }
 
 TEST_P(ForBoth, PropertiesAreAsForSystemdRun) {
