@@ -68,7 +68,8 @@ struct Member {
   // At most 15 bytes, any of them but NUL: not safe to print as it is.
   std::string name = {};
   // Its arguments, any bytes but NUL, as it shows them: a program may overwrite
-  // them. Empty when it has none, or the kernel gave none. Of more than
+  // them. Empty when it has none, or the kernel gave none, or not in time: a
+  // process can hold up who reads them. Of more than
   // kMaxArgvBytes the rest is left out.
   static constexpr size_t kMaxArgvBytes = 16384;
   std::vector<std::string> argv = {};

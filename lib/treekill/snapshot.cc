@@ -58,7 +58,8 @@ void LookAtStreams(const ProcessDirectory& directory, const TreeBounds& bounds,
 }
 
 // nullopt when the process is dead.
-std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds) {
+std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds,
+                           kernel::PatientReader* reader) {
   absl::StatusOr<ProcessDirectory> directory = ProcessDirectory::Open(pid);
   if (!directory.ok()) return std::nullopt;
   absl::StatusOr<ProcessStat> stat = directory->Stat();
@@ -76,7 +77,7 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds) {
                        .wait_channel = directory->WaitChannel(),
                        .cgroup = directory->Cgroup().value_or("")}};
   absl::StatusOr<std::string> arguments =
-      directory->CommandLine(Member::kMaxArgvBytes + 1);
+      directory->CommandLine(Member::kMaxArgvBytes + 1, reader);
   if (arguments.ok()) SplitCommandLine(*std::move(arguments), &look.member);
   absl::StatusOr<kernel::ProcessStatus> status = directory->Status();
   if (status.ok()) {
@@ -237,9 +238,10 @@ std::string StreamTarget(int fd) {
 }
 
 std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids) {
+  kernel::PatientReader reader(kPatience);
   std::vector<Member> members;
   for (pid_t pid : pids) {
-    std::optional<Look> look = LookAt(pid, TreeBounds());
+    std::optional<Look> look = LookAt(pid, TreeBounds(), &reader);
     if (look.has_value()) members.push_back(std::move(look->member));
   }
   SortByAge(&members);
@@ -249,11 +251,13 @@ std::vector<Member> DescribeMembers(const std::vector<pid_t>& pids) {
 std::vector<Member> DescribeTree(const std::vector<pid_t>& pids,
                                  const TreeBounds& bounds,
                                  absl::Duration deadline) {
+  kernel::PatientReader reader(
+      std::min(kPatience, deadline - kernel::MonotonicNow()));
   std::vector<Look> looks;
   Parents parents;
   for (pid_t pid : pids) {
     if (kernel::MonotonicNow() >= deadline) break;
-    std::optional<Look> look = LookAt(pid, bounds);
+    std::optional<Look> look = LookAt(pid, bounds, &reader);
     if (!look.has_value()) continue;
     parents.emplace(pid, look->member.parent);
     looks.push_back(*std::move(look));

@@ -39,6 +39,10 @@ struct TreeBounds {
 // kernel::TargetOfFd() if that is a pipe or a socket, else "".
 std::string StreamTarget(int fd);
 
+// How long the command lines of one tree may be waited for, if its processes
+// hold them up; without theirs it is described all the same.
+constexpr absl::Duration kPatience = absl::Seconds(2);
+
 // Those of `pids` that are alive, oldest first; without reach and escapes. All
 // that is told of one is of the same process, also if its pid has been reused
 // between `pids` and now: whoever lists them must be sure of that.

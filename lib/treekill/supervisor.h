@@ -64,6 +64,8 @@ struct SupervisorOptions {
 
 // Owns the place where the leaves are made, one epoll descriptor, and one child
 // process: the guardian, which outlives this process when that is killed.
+// Another is there while members are described (TreeOptions::describe_members),
+// since who reads a process's command line can be held up by that process.
 //
 // It keeps no state in the process, but with `adopt_orphans`: no signal
 // handler, no thread, no waitpid(-1). SIGCHLD should not be ignored in the

@@ -33,13 +33,13 @@ struct Activity {
 
 using Activities = std::unordered_map<pid_t, Activity>;
 
-std::optional<Activity> ReadActivity(pid_t pid) {
+std::optional<Activity> ReadActivity(pid_t pid, kernel::PatientReader* reader) {
   absl::StatusOr<ProcessDirectory> directory = ProcessDirectory::Open(pid);
   if (!directory.ok()) return std::nullopt;
   absl::StatusOr<kernel::ProcessStat> stat = directory->Stat();
   if (!stat.ok()) return std::nullopt;
   return Activity{stat->start_time, stat->state, directory->WaitChannel(),
-                  directory->KernelStack()};
+                  directory->KernelStack(reader)};
 }
 
 // Of those in the hold: who has moved out of it is not frozen.
@@ -47,10 +47,11 @@ Activities ReadActivities(containment::Hold& hold) {
   Activities activities;
   absl::StatusOr<std::vector<pid_t>> pids = hold.Members();
   if (!pids.ok()) return activities;
+  kernel::PatientReader reader(kTimeToReadBefore);
   absl::Duration deadline = MonotonicNow() + kTimeToReadBefore;
   for (pid_t pid : *pids) {
     if (MonotonicNow() >= deadline) break;
-    std::optional<Activity> activity = ReadActivity(pid);
+    std::optional<Activity> activity = ReadActivity(pid, &reader);
     if (activity.has_value()) activities[pid] = *std::move(activity);
   }
   return activities;
@@ -141,13 +142,14 @@ void NoteSharedStreams(Diagnosis* diagnosis) {
 }
 
 void AddActivities(Activities before, std::vector<DiagnosedMember>* members) {
+  kernel::PatientReader reader(kTimeToReadBefore);
   for (DiagnosedMember& diagnosed : *members) {
     Member& member = diagnosed.member;
     auto known = before.find(member.pid);
     bool is_known =
         known != before.end() && known->second.start_time == member.start_time;
     std::optional<Activity> activity =
-        is_known ? std::move(known->second) : ReadActivity(member.pid);
+        is_known ? std::move(known->second) : ReadActivity(member.pid, &reader);
     if (!activity.has_value() || activity->start_time != member.start_time) {
       continue;
     }

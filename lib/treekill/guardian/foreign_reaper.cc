@@ -22,6 +22,8 @@ namespace {
 // More than any of theirs.
 constexpr size_t kLongestCommandLine = 1024;
 
+constexpr absl::Duration kPatience = absl::Seconds(2);
+
 // Of all processes, so no more than this is read of most.
 bool IsCalledReaper(pid_t pid) {
   std::string path = absl::StrCat("/proc/", pid, "/comm");
@@ -30,12 +32,12 @@ bool IsCalledReaper(pid_t pid) {
 }
 
 // One process of a reaper; nullopt when it is none.
-std::optional<FoundReaper> LookAt(pid_t pid) {
+std::optional<FoundReaper> LookAt(pid_t pid, kernel::PatientReader* reader) {
   absl::StatusOr<kernel::ProcessDirectory> directory =
       kernel::ProcessDirectory::Open(pid);
   if (!directory.ok()) return std::nullopt;
   absl::StatusOr<std::string> line =
-      directory->CommandLine(kLongestCommandLine);
+      directory->CommandLine(kLongestCommandLine, reader);
   absl::StatusOr<kernel::ProcessStat> stat = directory->Stat();
   absl::StatusOr<kernel::ProcessStatus> status = directory->Status();
   if (!line.ok() || !stat.ok() || !status.ok()) return std::nullopt;
@@ -75,10 +77,12 @@ pid_t FoundReaper::inner() const {
 absl::StatusOr<std::vector<FoundReaper>> FindReapers() {
   absl::StatusOr<std::vector<pid_t>> pids = kernel::ListProcesses();
   if (!pids.ok()) return pids.status();
+  // Anybody can be called so, and hold us up.
+  kernel::PatientReader reader(kPatience);
   std::vector<FoundReaper> found;
   for (pid_t pid : *pids) {
     if (!IsCalledReaper(pid)) continue;
-    std::optional<FoundReaper> reaper = LookAt(pid);
+    std::optional<FoundReaper> reaper = LookAt(pid, &reader);
     if (!reaper.has_value()) continue;
     auto known = std::find_if(
         found.begin(), found.end(), [&reaper](const FoundReaper& other) {

@@ -81,16 +81,16 @@ bool MeansNoClone3(long result) {
 }
 
 #ifdef TREEKILL_HAVE_CLONE_ENTRY
-long CloneOnStack(CloneCall call, clone_args* arguments, ChildEntry* entry) {
+long CloneOnStack(CloneCall call, clone_args* arguments, void (*run)(void*),
+                  void* argument) {
   if (call == CloneCall::kClone3) {
-    return treekill_clone3_entry(arguments, kCloneArgsSize, RunChildEntry,
-                                 entry);
+    return treekill_clone3_entry(arguments, kCloneArgsSize, run, argument);
   }
   return treekill_clone_entry(
       arguments->flags | arguments->exit_signal,
       reinterpret_cast<void*>(arguments->stack + arguments->stack_size),
       reinterpret_cast<int*>(arguments->pidfd),
-      reinterpret_cast<void*>(arguments->child_tid), RunChildEntry, entry);
+      reinterpret_cast<void*>(arguments->child_tid), run, argument);
 }
 
 long CloneSharingMemory(CloneCall call, clone_args* arguments,
@@ -103,7 +103,7 @@ long CloneSharingMemory(CloneCall call, clone_args* arguments,
   arguments->stack = reinterpret_cast<uintptr_t>(stack.address());
   arguments->stack_size = stack.size();
   ChildEntry entry{&plan, failure};
-  return CloneOnStack(call, arguments, &entry);
+  return CloneOnStack(call, arguments, RunChildEntry, &entry);
 }
 #endif
 
@@ -210,7 +210,7 @@ long TryCloneParked(CloneCall call, ParkedMemory* memory, Child* child) {
   arguments.stack = reinterpret_cast<uintptr_t>(memory->stack);
   arguments.stack_size = sizeof(memory->stack);
   memory->entry = {&memory->plan, &memory->failure};
-  pid = CloneOnStack(call, &arguments, &memory->entry);
+  pid = CloneOnStack(call, &arguments, RunChildEntry, &memory->entry);
 #else
   pid = CloneHere(call, arguments);
   if (pid == 0) RunChild(memory->plan, &memory->failure);
@@ -219,6 +219,30 @@ long TryCloneParked(CloneCall call, ParkedMemory* memory, Child* child) {
   child->pid = static_cast<pid_t>(pid);
   child->pidfd = AboveStandardStreamsIfPossible(pidfd);
   return pid;
+}
+
+// Returns the pid or -errno.
+long TryCloneHelper(CloneCall call, HelperMemory* memory, Child* child) {
+#ifdef TREEKILL_HAVE_CLONE_ENTRY
+  int pidfd = -1;
+  clone_args arguments{};
+  arguments.flags = CLONE_PIDFD | CLONE_VM | CLONE_FILES;
+  arguments.pidfd = reinterpret_cast<uintptr_t>(&pidfd);
+  arguments.stack = reinterpret_cast<uintptr_t>(memory->stack);
+  arguments.stack_size = sizeof(memory->stack);
+  if (FaultInjected(NameOf(call), "helper")) return -errno;
+  ScopedBlockAllSignals block;
+  long pid = CloneOnStack(call, &arguments, memory->run, memory->argument);
+  if (pid < 0) return pid;
+  child->pid = static_cast<pid_t>(pid);
+  child->pidfd = AboveStandardStreamsIfPossible(pidfd);
+  return pid;
+#else
+  (void)call;
+  (void)memory;
+  (void)child;
+  return -EOPNOTSUPP;
+#endif
 }
 
 // A child that gave up before it was where it was to be.
@@ -289,6 +313,19 @@ absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
   // By us, so that it is so before we go on, and need not wait for the child.
   if (memory->plan.new_process_group) setpgid(child.pid, child.pid);
   return child;
+}
+
+absl::StatusOr<Child> CloneHelper(HelperMemory* memory) {
+  Child child;
+  CloneCall call = CloneCall::kClone3;
+  long pid = TryCloneHelper(call, memory, &child);
+  if (MeansNoClone3(pid)) {
+    call = CloneCall::kClone;
+    pid = TryCloneHelper(call, memory, &child);
+  }
+  if (pid >= 0) return child;
+  return CloneFailure(static_cast<int>(-pid), NameOf(call),
+                      /*to_cgroup=*/false);
 }
 
 }  // namespace treekill::kernel

@@ -68,6 +68,18 @@ struct ParkedMemory {
 };
 absl::StatusOr<Child> CloneParked(ParkedMemory* memory);
 
+// Starts a process that works on the memory and the descriptors of this one,
+// and must be killed before `memory` goes. `run` is bound to what child.h says
+// of a child, and does not return. It has every signal blocked; the parent is
+// sent no SIGCHLD, and wait(2) for any child passes over it: it is reaped by
+// ReapChild(). kUnimplemented unless kSharesMemory.
+struct HelperMemory {
+  void (*run)(void* argument) = nullptr;
+  void* argument = nullptr;
+  alignas(16) char stack[8 * 1024];
+};
+absl::StatusOr<Child> CloneHelper(HelperMemory* memory);
+
 // OK when clone3(2) is to be had here, and knows cgroups; starts nothing.
 absl::Status ProbeCloneIntoCgroup();
 

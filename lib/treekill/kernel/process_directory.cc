@@ -20,6 +20,9 @@
 namespace treekill::kernel {
 namespace {
 
+// More than a stack of 64 entries, MAX_STACK_TRACE_DEPTH, takes.
+constexpr size_t kLongestStack = 16 << 10;
+
 // As the kernel says it when the process behind an open directory has gone.
 absl::Status GoneIsNotFound(const absl::Status& status) {
   if (StatusErrno(status) != ESRCH) return status;
@@ -102,24 +105,19 @@ absl::StatusOr<ProcessStatus> ProcessDirectory::Status() const {
       absl::StrCat("cannot understand ", Shown("status")));
 }
 
-absl::StatusOr<std::string> ProcessDirectory::CommandLine(size_t limit) const {
-  std::string shown = Shown("cmdline");
-  absl::StatusOr<UniqueFd> fd = OpenFile(fd_.get(), "cmdline", O_RDONLY, shown);
+absl::StatusOr<std::string> ProcessDirectory::ReadPatiently(
+    const char* file, size_t limit, PatientReader* reader) const {
+  std::string shown = Shown(file);
+  absl::StatusOr<UniqueFd> fd = OpenFile(fd_.get(), file, O_RDONLY, shown);
   if (!fd.ok()) return GoneIsNotFound(fd.status());
-  std::string text(limit, '\0');
-  size_t size = 0;
-  while (size < limit) {
-    ssize_t count =
-        kernel::Read(fd->get(), &text[size], limit - size, "cmdline");
-    if (count < 0) {
-      return GoneIsNotFound(
-          ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown)));
-    }
-    if (count == 0) break;
-    size += count;
-  }
-  text.resize(size);
+  absl::StatusOr<std::string> text = reader->Read(fd->get(), limit, shown);
+  if (!text.ok()) return GoneIsNotFound(text.status());
   return text;
+}
+
+absl::StatusOr<std::string> ProcessDirectory::CommandLine(
+    size_t limit, PatientReader* reader) const {
+  return ReadPatiently("cmdline", limit, reader);
 }
 
 absl::StatusOr<std::string> ProcessDirectory::Cgroup() const {
@@ -133,8 +131,9 @@ std::string ProcessDirectory::WaitChannel() const {
   return text.ok() && *text != "0" ? *text : std::string();
 }
 
-std::string ProcessDirectory::KernelStack() const {
-  absl::StatusOr<std::string> text = Read("stack");
+std::string ProcessDirectory::KernelStack(PatientReader* reader) const {
+  absl::StatusOr<std::string> text =
+      ReadPatiently("stack", kLongestStack, reader);
   return text.ok() ? *text : std::string();
 }
 

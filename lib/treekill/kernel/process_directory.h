@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "treekill/kernel/fd.h"
+#include "treekill/kernel/patient_reader.h"
 #include "treekill/kernel/proc.h"
 
 namespace treekill::kernel {
@@ -62,15 +63,18 @@ class ProcessDirectory final {
 
   // The arguments, each followed by a NUL unless the program has changed that;
   // at most `limit` bytes. Empty for a zombie and a kernel thread.
-  absl::StatusOr<std::string> CommandLine(size_t limit) const;
+  // kDeadlineExceeded: see PatientReader.
+  absl::StatusOr<std::string> CommandLine(size_t limit,
+                                          PatientReader* reader) const;
 
   // The cgroup v2 path; "" where no cgroup v2 is mounted or known.
   absl::StatusOr<std::string> Cgroup() const;
 
   // The kernel function that it sleeps in, and the stack of that; "" when they
-  // are not to be had (not ours, running, gone; the stack: not root).
+  // are not to be had (not ours, running, gone; the stack: not root, or not in
+  // time).
   std::string WaitChannel() const;
-  std::string KernelStack() const;
+  std::string KernelStack(PatientReader* reader) const;
 
   // What is open in it. kPermissionDenied: another's, see ptrace(2).
   absl::StatusOr<std::vector<OpenDescriptor>> OpenFiles() const;
@@ -84,6 +88,8 @@ class ProcessDirectory final {
   ProcessDirectory(pid_t pid, UniqueFd fd) : pid_(pid), fd_(std::move(fd)) {}
 
   std::string Shown(const char* file) const;
+  absl::StatusOr<std::string> ReadPatiently(const char* file, size_t limit,
+                                            PatientReader* reader) const;
   absl::StatusOr<std::string> Read(const char* file) const;
 
   pid_t pid_;

@@ -1,0 +1,33 @@
+// The life of PatientReader's helper, on the memory of its parent.
+#ifndef TREEKILL_KERNEL_PATIENT_READER_LOOP_H_
+#define TREEKILL_KERNEL_PATIENT_READER_LOOP_H_
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace treekill::kernel {
+
+// What both see. Who sets `turn` to the other's does not touch the rest until
+// it is his again.
+struct ReaderDesk {
+  static constexpr uint32_t kParents = 0;
+  static constexpr uint32_t kHelpers = 1;
+  // A futex.
+  std::atomic<uint32_t> turn = kParents;
+  pid_t parent = 0;
+  int fd = -1;
+  char* buffer = nullptr;
+  size_t size = 0;
+  // What was read, or -errno.
+  int64_t result = 0;
+};
+
+// See child.h for what is forbidden here.
+[[noreturn]] void RunReaderLoop(void* desk);
+
+}  // namespace treekill::kernel
+
+#endif  // TREEKILL_KERNEL_PATIENT_READER_LOOP_H_
