@@ -335,6 +335,21 @@ TEST_F(LeakTest, WhoIsBelowAKeptOneIsKept) {
   EndKept("cache");
 }
 
+// The command has ended, and its leaf is not the one that they are in.
+TEST_F(LeakTest, PsTellsHowOneThatWasSetApartGotAway) {
+  RunScript({"--name=apart", "--keep=sleep"}, absl::StrCat(kDaemon, "exit 0"));
+  ASSERT_THAT(Report()["kept"], SizeIs(1));
+  Outcome listed =
+      Start({TreekillPath(), "ps", "--tree", "--json", "apart"})->Wait();
+  Json runs = Json::parse(listed.output)["runs"];
+  ASSERT_THAT(runs[0]["members"], SizeIs(1)) << listed.output;
+  EXPECT_EQ(runs[0]["leader"], nullptr);
+  EXPECT_EQ(runs[0]["members"][0]["escapes"], Report()["kept"][0]["escapes"]);
+  EXPECT_EQ(runs[0]["members"][0]["escapes"],
+            Json({"new-session", "reparented"}));
+  EndKept("apart");
+}
+
 TEST_F(LeakTest, WaitIsNotForThoseWhoAreKept) {
   Outcome outcome =
       RunScript({"--name=wanted", "--on-leak=wait", "--keep=wanted-one"},
