@@ -289,6 +289,18 @@ TEST_F(PsTest, HeldByASubreaper) {
   End(*program);
 }
 
+TEST_F(PsTest, CountsTheCpuTime) {
+  for (const char* containment : {"cgroup", "subreaper"}) {
+    SCOPED_TRACE(containment);
+    std::unique_ptr<Program> program =
+        StartNamed(Name(), ">ready; while :; do :; done",
+                   {absl::StrCat("--containment=", containment)});
+    EXPECT_TRUE(Eventually([&] { return RunOf(Name())["cpu_time"] > 0.05; }));
+    End(*program);
+    unlink(File("ready").c_str());
+  }
+}
+
 // Whoever calls himself a reaper is not believed by others than root.
 TEST_F(PsTest, FalseReapers) {
   std::string forged = absl::StrCat("treekill: reaper of 1, holds treekill-",
@@ -387,12 +399,19 @@ TEST_F(PsTest, AnOrdinaryUserSeesTheRunsOfOthers) {
   std::unique_ptr<Program> program = StartNamed(Name(), kUntilDone);
   ASSERT_EQ(chmod(directory().c_str(), 0755), 0);
   std::string treekill = CopyOf(TreekillPath());
-  for (const char* option : {"--json", "--tree"}) {
-    Outcome outcome = Start({"setpriv", "--reuid=65534", "--regid=65534",
-                             "--clear-groups", treekill, "ps", option, Name()})
-                          ->Wait();
-    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
-    EXPECT_THAT(outcome.output, AllOf(HasSubstr(Name()), HasSubstr("running")));
+  std::string leaf = RunOf(Name())["leaf"];
+  // What it holds is hidden then, but not that it is there.
+  for (mode_t mode : {0755, 0}) {
+    ASSERT_EQ(chmod(leaf.c_str(), mode), 0);
+    for (const char* option : {"--json", "--tree"}) {
+      Outcome outcome =
+          Start({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                 treekill, "ps", option, Name()})
+              ->Wait();
+      EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+      EXPECT_THAT(outcome.output,
+                  AllOf(HasSubstr(Name()), HasSubstr("running")));
+    }
   }
   WriteAll(File("done"), "");
   program->Wait();
