@@ -62,7 +62,7 @@ TEST_F(PsTest, TellsOfARun) {
   EXPECT_EQ(run["leader"], PidIn("leader"));
   EXPECT_EQ(run["command_name"], "sleep");
   EXPECT_EQ(run["command"], Json({"sleep", "600"}));
-  EXPECT_GE(run["age"], 0.0);
+  EXPECT_GT(run["age"], 0.0);
   EXPECT_LT(run["age"], 3600.0);
   EXPECT_GT(run["cpu_time"], 0.0);
   EXPECT_EQ(run["member_count"], 3);
@@ -367,17 +367,26 @@ TEST_F(PsTest, RunInARun) {
 }
 
 TEST_F(PsTest, RunOfAnotherPidNamespace) {
-  Arguments argv = {"unshare",      "-pf",
-                    "--mount-proc", TreekillPath(),
-                    "run",          "--name=" + Name(),
-                    "--",           "sh",
-                    "-c",           ">" + File("ready") + "; exec sleep 600"};
+  Arguments argv = {
+      "unshare",
+      "-pf",
+      "--mount-proc",
+      TreekillPath(),
+      "run",
+      "--name=" + Name(),
+      "--",
+      "sh",
+      "-c",
+      "setsid sleep 600 & >" + File("ready") + "; exec sleep 600"};
   std::unique_ptr<Program> program = Start(argv);
   ASSERT_TRUE(Comes("ready"));
-  Json run = RunOf(Name());
+  AwaitRest(Name(), 2);
+  Json run = RunOf(Name(), {"--tree"});
   EXPECT_EQ(run["state"], "running");
-  EXPECT_EQ(run["member_count"], 1);
-  EXPECT_EQ(run["leader"], run["pids"][0]);
+  ASSERT_EQ(run["members"].size(), 2u) << run;
+  EXPECT_EQ(run["leader"], run["members"][0]["pid"]);
+  EXPECT_EQ(run["members"][0]["escapes"], Json::array());
+  EXPECT_EQ(run["members"][1]["escapes"], Json({"new-session"}));
   // From within, nobody of outside is seen.
   Arguments inside = {"unshare", "-pf",    "--mount-proc", TreekillPath(),
                       "ps",      "--json", Name()};
@@ -385,6 +394,10 @@ TEST_F(PsTest, RunOfAnotherPidNamespace) {
   ASSERT_EQ(seen["runs"].size(), 1u) << seen;
   EXPECT_EQ(seen["runs"][0]["supervisor"], nullptr);
   EXPECT_EQ(seen["runs"][0]["pids"], Json::array());
+  // Where /proc is another's, its numbers say nothing.
+  Outcome blind = Start({"unshare", "-pf", TreekillPath(), "ps"})->Wait();
+  EXPECT_EQ(blind.exit_code(), 125);
+  EXPECT_THAT(blind.errors, HasSubstr("/proc"));
   // The namespace's init, and everybody with it. While another process is
   // dying gc does not know whether that is the one it looks for.
   KillByCookie(cookie());
