@@ -150,6 +150,9 @@ TEST_F(LiveRunTest, OrphanedRunIsEndedAndRemoved) {
   ASSERT_EQ(runs.size(), 1u);
   EXPECT_EQ(runs[0].info().state, RunState::kOrphaned);
   EXPECT_EQ(runs[0].info().supervisor_name, "");
+  // The number may be another's by now.
+  std::string number = absl::StrCat(runs[0].info().supervisor);
+  EXPECT_TRUE(absl::IsNotFound(FindRuns(number).status()));
   absl::StatusOr<RunEnd> end = runs[0].End(Quickly());
   ASSERT_TRUE(end.ok()) << end.status();
   EXPECT_TRUE(end->drained) << end->error;
