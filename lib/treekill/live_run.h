@@ -127,7 +127,8 @@ class LiveRun final {
 
   // Ends all of it: a signal, a grace period, then SIGKILL until nobody is
   // alive. Blocks for as long as that takes. The leaf is its supervisor's to
-  // remove, and is removed here if that is gone. kNotFound: it has ended.
+  // remove, and is removed here if that is gone or has kept the run. kNotFound:
+  // it has ended.
   // kFailedPrecondition: it holds the caller.
   absl::StatusOr<RunEnd> End(const EndOptions& options = EndOptions());
 

@@ -138,12 +138,9 @@ absl::StatusOr<LiveRunInfo> LookAt(const Cgroup& leaf, const Cgroup& parent,
 
 class CgroupRun final : public LiveRun::Impl {
  public:
-  // `is_abandoned`: its supervisor is gone. `cgroup_id` tells the leaf from
-  // another in its place.
-  CgroupRun(LiveRunInfo info, bool is_abandoned, uint64_t cgroup_id)
-      : Impl(std::move(info)),
-        is_abandoned_(is_abandoned),
-        cgroup_id_(cgroup_id) {}
+  // `cgroup_id` tells the leaf from another in its place.
+  CgroupRun(LiveRunInfo info, uint64_t cgroup_id)
+      : Impl(std::move(info)), cgroup_id_(cgroup_id) {}
 
   absl::StatusOr<std::vector<pid_t>> Pids() const override {
     absl::StatusOr<Cgroup> leaf = OpenLeaf();
@@ -200,7 +197,12 @@ class CgroupRun final : public LiveRun::Impl {
   absl::StatusOr<std::unique_ptr<containment::Hold>> MakeHold() override {
     absl::StatusOr<Cgroup> leaf = OpenPopulated();
     if (!leaf.ok()) return leaf.status();
-    if (!is_abandoned_) return containment::HoldForeign(*std::move(leaf));
+    absl::StatusOr<OwnerSight> owner =
+        OwnerOf(*leaf, *containment::ParseLeafName(info().id));
+    if (!owner.ok()) return owner.status();
+    // Nobody else removes it.
+    bool is_left = owner->kept || owner->state == OwnerState::kGone;
+    if (!is_left) return containment::HoldForeign(*std::move(leaf));
     absl::StatusOr<Cgroup> root = containment::OpenHierarchy();
     if (!root.ok()) return root.status();
     size_t slash = info().leaf.rfind('/');
@@ -268,7 +270,6 @@ class CgroupRun final : public LiveRun::Impl {
     return bounds;
   }
 
-  const bool is_abandoned_;
   const uint64_t cgroup_id_;
   // Of a hold.
   std::unique_ptr<const Cgroup> parent_;
@@ -291,9 +292,8 @@ absl::Status internal::FindCgroupRuns(RunImpls* found) {
             leaf.ok() ? LookAt(*leaf, parent, directory, name) : leaf.status();
         if (absl::IsNotFound(info.status())) return true;
         if (!info.ok()) return info.status();
-        bool is_gone = info->supervisor != 0 && !info->supervisor_alive;
         found->push_back(
-            std::make_unique<CgroupRun>(*std::move(info), is_gone, leaf->id()));
+            std::make_unique<CgroupRun>(*std::move(info), leaf->id()));
         return true;
       });
 }

@@ -158,8 +158,8 @@ TreeBounds BoundsOf(const TreeState& tree);
 // Is it one that is to be kept, or who has come of one?
 bool IsSetApart(const TreeState& tree, pid_t pid);
 
-// Leaves word of that at the leaf, for ListRuns().
-void MarkLeader(const TreeState& tree);
+// Leaves word of BoundsOf() at a leaf of the tree's, for ListRuns().
+void MarkLeader(const TreeState& tree, int leaf_fd, const std::string& shown);
 
 // Who is alive of it now, those that have moved out of the leaf and are to be
 // found included.

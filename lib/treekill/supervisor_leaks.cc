@@ -20,6 +20,7 @@
 
 namespace treekill {
 
+using internal::MarkLeader;
 using internal::NoteError;
 using internal::Phase;
 using internal::TreeState;
@@ -200,6 +201,7 @@ absl::Status Supervisor::Impl::SetApart(TreeState& tree) {
   if (!kept.ok()) return CannotKeep(kept.status());
   tree.kept_leaf_name = name;
   absl::Status moved = containment::SetKept(*kept);
+  MarkLeader(tree, kept->fd(), kept->path());
   // Who would thaw them, were we killed?
   bool freezes =
       tree.report.on_supervisor_death == OnSupervisorDeath::kKillTree;

@@ -55,11 +55,11 @@ bool internal::IsSetApart(const TreeState& tree, pid_t pid) {
   return cgroup.ok() && containment::IsInLeaf(*cgroup, tree.kept_leaf_name);
 }
 
-void internal::MarkLeader(const TreeState& tree) {
-  if (tree.hold->cgroup_fd() < 0) return;
+void internal::MarkLeader(const TreeState& tree, int leaf_fd,
+                          const std::string& shown) {
   TreeBounds bounds = BoundsOf(tree);
   // Those who look from outside see less without.
-  (void)containment::SetLeader(tree.hold->cgroup_fd(), tree.hold->path(),
+  (void)containment::SetLeader(leaf_fd, shown,
                                {.pid = bounds.leader,
                                 .process_group = bounds.process_group,
                                 .session = bounds.session,

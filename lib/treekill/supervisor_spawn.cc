@@ -173,7 +173,9 @@ absl::Status Supervisor::Impl::StartLeader(TreeState& tree,
   tree.report.leader = child->pid;
   tree.pidfd = std::move(child->pidfd);
   tree.hold->SetLeader(child->pid, tree.pidfd.get());
-  internal::MarkLeader(tree);
+  if (tree.hold->cgroup_fd() >= 0) {
+    internal::MarkLeader(tree, tree.hold->cgroup_fd(), tree.hold->path());
+  }
   absl::Status watched = loop_.Watch(internal::LeaderFd(tree), EPOLLIN,
                                      KeyOf(tree.id, Source::kLeader));
   if (!watched.ok()) return watched;

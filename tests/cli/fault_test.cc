@@ -277,5 +277,24 @@ TEST_F(FaultTest, StatusThatCannotBeHad) {
   ExpectNothingLeft();
 }
 
+// Who cannot be kept is ended, as without the option, and it is said why.
+TEST_F(FaultTest, WhoCannotBeKept) {
+  for (const char* plan : {"write@cgroup.procs:EPERM", "setxattr:EOPNOTSUPP"}) {
+    SCOPED_TRACE(plan);
+    Outcome outcome =
+        Run(plan, {"--keep=sleep", "bash", "-c",
+                   "sleep 60 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do "
+                   ":; done; exit 0"});
+    EXPECT_EQ(outcome.exit_code(), 125);
+    ExpectOneLine(outcome, {"cannot keep what outlived the command: "});
+    ExpectNothingLeft();
+  }
+  Outcome outcome = Run("setxattr:EOPNOTSUPP",
+                        {"--on-leak=keep", "sh", "-c", "sleep 60 & exit 0"});
+  EXPECT_EQ(outcome.exit_code(), 125);
+  EXPECT_THAT(outcome.errors, HasSubstr("cannot keep what outlived"));
+  ExpectNothingLeft();
+}
+
 }  // namespace
 }  // namespace treekill::rig

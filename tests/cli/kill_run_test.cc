@@ -150,18 +150,24 @@ TEST_F(KillRunTest, ItsOwnRunIsRefused) {
 
 TEST_F(KillRunTest, AnothersIsLeftAlone) {
   if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
-  std::unique_ptr<Program> run = StartDeaf("roots");
   LetOthersIn();
   std::string copy = CopyOf(TreekillPath());
-  Outcome outcome = Start({copy, "kill", "-9", "roots"}, [] {
-                      if (setgid(65534) != 0 || setuid(65534) != 0) _exit(98);
-                    })->Wait();
-  EXPECT_EQ(outcome.exit_code(), 125);
-  EXPECT_THAT(outcome.errors, HasSubstr("it is user 0's; run as that or root"));
-  EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'), 1);
-  EXPECT_THAT(FindByCookie(cookie()), SizeIs(testing::Ge(3U)));
-  Kill({"-9", "roots"});
-  run->Wait();
+  for (const char* containment : {"cgroup", "subreaper"}) {
+    SCOPED_TRACE(containment);
+    std::unique_ptr<Program> run =
+        StartDeaf("roots", {absl::StrCat("--containment=", containment)});
+    Outcome outcome = Start({copy, "kill", "-9", "roots"}, [] {
+                        if (setgid(65534) != 0 || setuid(65534) != 0) _exit(98);
+                      })->Wait();
+    EXPECT_EQ(outcome.exit_code(), 125);
+    EXPECT_THAT(outcome.errors,
+                HasSubstr("it is user 0's; run as that or root"));
+    EXPECT_EQ(std::count(outcome.errors.begin(), outcome.errors.end(), '\n'),
+              1);
+    EXPECT_THAT(FindByCookie(cookie()), SizeIs(testing::Ge(3U)));
+    Kill({"-9", "roots"});
+    run->Wait();
+  }
 }
 
 TEST_F(KillRunTest, ANameMeansOnesOwnRunsFirst) {

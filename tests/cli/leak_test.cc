@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "tests/cli/fixture.h"
 
 namespace treekill::rig {
@@ -168,13 +169,20 @@ TEST_F(LeakTest, WaitBelowASubreaperAndForAProcessGroup) {
 }
 
 TEST_F(LeakTest, WaitEndsWhenItsTimeIsOver) {
+  absl::Time began = absl::Now();
   Outcome outcome =
       RunScript({"--on-leak=wait=300ms"}, absl::StrCat(kDaemon, "exit 0"));
+  absl::Duration took = absl::Now() - began;
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_THAT(outcome.errors, HasSubstr("outlived the command: pid "));
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
   EXPECT_EQ(Report()["leaked_count"], 1);
-  EXPECT_GE(Report()["times"]["wait"], 0.3);
+  Json times = Report()["times"];
+  EXPECT_GE(times["wait"], 0.3);
+  // None of it counts twice.
+  EXPECT_LE(times["run"].get<double>() + times["wait"].get<double>() +
+                times["teardown"].get<double>(),
+            absl::ToDoubleSeconds(took));
 }
 
 TEST_F(LeakTest, TheTimeoutGoesOnWhileItWaits) {
@@ -186,7 +194,7 @@ TEST_F(LeakTest, TheTimeoutGoesOnWhileItWaits) {
 }
 
 TEST_F(LeakTest, SignalsEndTheWait) {
-  for (int signal : {SIGTERM, SIGINT, SIGHUP}) {
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
     SCOPED_TRACE(signal);
     std::unique_ptr<Program> run = StartScript(
         {"--on-leak=wait"},
@@ -238,6 +246,18 @@ TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {
   Outcome listed = Start({TreekillPath(), "ps", "kept-one"})->Wait();
   EXPECT_THAT(listed.output, HasSubstr("kept"));
   EndKept("kept-one");
+}
+
+// It may be why the next command in a pipeline does not end.
+TEST_F(LeakTest, OfAKeptOneItIsSaidThatItHoldsTheOutput) {
+  std::string script = absl::StrCat(
+      "'", TreekillPath(), "' run --name=holder --on-leak=keep bash -c '",
+      "sleep 60 & exit 0' > >(cat)");
+  Outcome outcome = RunProgram({"bash", "-c", script}, environment());
+  EXPECT_THAT(outcome.errors,
+              HasSubstr("), with the command's output open; to end it: "
+                        "treekill kill holder\n"));
+  EndKept("holder");
 }
 
 // Whoever says to end it means all of it.
@@ -333,6 +353,21 @@ TEST_F(LeakTest, WhoIsBelowAKeptOneIsKept) {
   // Its two children that live below it; the double fork is the command's.
   EXPECT_THAT(FindByCookie(cookie()), SizeIs(3));
   EndKept("cache");
+}
+
+// The command has ended, and its leaf is not the one that they are in.
+TEST_F(LeakTest, PsTellsHowOneThatWasSetApartGotAway) {
+  RunScript({"--name=apart", "--keep=sleep"}, absl::StrCat(kDaemon, "exit 0"));
+  ASSERT_THAT(Report()["kept"], SizeIs(1));
+  Outcome listed =
+      Start({TreekillPath(), "ps", "--tree", "--json", "apart"})->Wait();
+  Json runs = Json::parse(listed.output)["runs"];
+  ASSERT_THAT(runs[0]["members"], SizeIs(1)) << listed.output;
+  EXPECT_EQ(runs[0]["leader"], nullptr);
+  EXPECT_EQ(runs[0]["members"][0]["escapes"], Report()["kept"][0]["escapes"]);
+  EXPECT_EQ(runs[0]["members"][0]["escapes"],
+            Json({"new-session", "reparented"}));
+  EndKept("apart");
 }
 
 TEST_F(LeakTest, WaitIsNotForThoseWhoAreKept) {

@@ -62,7 +62,7 @@ TEST_F(PsTest, TellsOfARun) {
   EXPECT_EQ(run["leader"], PidIn("leader"));
   EXPECT_EQ(run["command_name"], "sleep");
   EXPECT_EQ(run["command"], Json({"sleep", "600"}));
-  EXPECT_GE(run["age"], 0.0);
+  EXPECT_GT(run["age"], 0.0);
   EXPECT_LT(run["age"], 3600.0);
   EXPECT_GT(run["cpu_time"], 0.0);
   EXPECT_EQ(run["member_count"], 3);
@@ -289,6 +289,18 @@ TEST_F(PsTest, HeldByASubreaper) {
   End(*program);
 }
 
+TEST_F(PsTest, CountsTheCpuTime) {
+  for (const char* containment : {"cgroup", "subreaper"}) {
+    SCOPED_TRACE(containment);
+    std::unique_ptr<Program> program =
+        StartNamed(Name(), ">ready; while :; do :; done",
+                   {absl::StrCat("--containment=", containment)});
+    EXPECT_TRUE(Eventually([&] { return RunOf(Name())["cpu_time"] > 0.05; }));
+    End(*program);
+    unlink(File("ready").c_str());
+  }
+}
+
 // Whoever calls himself a reaper is not believed by others than root.
 TEST_F(PsTest, FalseReapers) {
   std::string forged = absl::StrCat("treekill: reaper of 1, holds treekill-",
@@ -355,17 +367,26 @@ TEST_F(PsTest, RunInARun) {
 }
 
 TEST_F(PsTest, RunOfAnotherPidNamespace) {
-  Arguments argv = {"unshare",      "-pf",
-                    "--mount-proc", TreekillPath(),
-                    "run",          "--name=" + Name(),
-                    "--",           "sh",
-                    "-c",           ">" + File("ready") + "; exec sleep 600"};
+  Arguments argv = {
+      "unshare",
+      "-pf",
+      "--mount-proc",
+      TreekillPath(),
+      "run",
+      "--name=" + Name(),
+      "--",
+      "sh",
+      "-c",
+      "setsid sleep 600 & >" + File("ready") + "; exec sleep 600"};
   std::unique_ptr<Program> program = Start(argv);
   ASSERT_TRUE(Comes("ready"));
-  Json run = RunOf(Name());
+  AwaitRest(Name(), 2);
+  Json run = RunOf(Name(), {"--tree"});
   EXPECT_EQ(run["state"], "running");
-  EXPECT_EQ(run["member_count"], 1);
-  EXPECT_EQ(run["leader"], run["pids"][0]);
+  ASSERT_EQ(run["members"].size(), 2u) << run;
+  EXPECT_EQ(run["leader"], run["members"][0]["pid"]);
+  EXPECT_EQ(run["members"][0]["escapes"], Json::array());
+  EXPECT_EQ(run["members"][1]["escapes"], Json({"new-session"}));
   // From within, nobody of outside is seen.
   Arguments inside = {"unshare", "-pf",    "--mount-proc", TreekillPath(),
                       "ps",      "--json", Name()};
@@ -373,6 +394,10 @@ TEST_F(PsTest, RunOfAnotherPidNamespace) {
   ASSERT_EQ(seen["runs"].size(), 1u) << seen;
   EXPECT_EQ(seen["runs"][0]["supervisor"], nullptr);
   EXPECT_EQ(seen["runs"][0]["pids"], Json::array());
+  // Where /proc is another's, its numbers say nothing.
+  Outcome blind = Start({"unshare", "-pf", TreekillPath(), "ps"})->Wait();
+  EXPECT_EQ(blind.exit_code(), 125);
+  EXPECT_THAT(blind.errors, HasSubstr("/proc"));
   // The namespace's init, and everybody with it. While another process is
   // dying gc does not know whether that is the one it looks for.
   KillByCookie(cookie());
@@ -387,12 +412,19 @@ TEST_F(PsTest, AnOrdinaryUserSeesTheRunsOfOthers) {
   std::unique_ptr<Program> program = StartNamed(Name(), kUntilDone);
   ASSERT_EQ(chmod(directory().c_str(), 0755), 0);
   std::string treekill = CopyOf(TreekillPath());
-  for (const char* option : {"--json", "--tree"}) {
-    Outcome outcome = Start({"setpriv", "--reuid=65534", "--regid=65534",
-                             "--clear-groups", treekill, "ps", option, Name()})
-                          ->Wait();
-    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
-    EXPECT_THAT(outcome.output, AllOf(HasSubstr(Name()), HasSubstr("running")));
+  std::string leaf = RunOf(Name())["leaf"];
+  // What it holds is hidden then, but not that it is there.
+  for (mode_t mode : {0755, 0}) {
+    ASSERT_EQ(chmod(leaf.c_str(), mode), 0);
+    for (const char* option : {"--json", "--tree"}) {
+      Outcome outcome =
+          Start({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                 treekill, "ps", option, Name()})
+              ->Wait();
+      EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+      EXPECT_THAT(outcome.output,
+                  AllOf(HasSubstr(Name()), HasSubstr("running")));
+    }
   }
   WriteAll(File("done"), "");
   program->Wait();

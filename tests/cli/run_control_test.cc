@@ -134,14 +134,30 @@ TEST_F(RunControlTest, WaitsUntilNobodyIsAlive) {
   }
 }
 
+TEST_F(RunControlTest, WaitsForEverWithoutATime) {
+  std::unique_ptr<Program> program = StartNamed(Name(), kUntilDone);
+  std::vector<std::unique_ptr<Program>> waits;
+  for (const char* time : {"--timeout=0", "--timeout=inf"}) {
+    waits.push_back(Start({TreekillPath(), "wait", time, Name()}));
+    EXPECT_TRUE(Eventually([&] {
+      return SleepsIn(waits.back()->pid(), "poll");
+    })) << time;
+  }
+  Finish(*program);
+  for (auto& wait : waits) EXPECT_EQ(wait->Wait().exit_code(), 0);
+}
+
 TEST_F(RunControlTest, WaitsForSeveral) {
   std::unique_ptr<Program> one = StartNamed(Name("a"), kUntilDone);
   unlink(File("ready").c_str());
   std::unique_ptr<Program> two =
       StartNamed(Name("b"), "touch ready; exec sleep 600");
   auto wait = Start({TreekillPath(), "wait", Name("a"), Name("b")});
+  auto other = Start({TreekillPath(), "wait", "no-such-run", Name("a")});
   EXPECT_TRUE(Eventually([&] { return SleepsIn(wait->pid(), "poll"); }));
+  EXPECT_TRUE(Eventually([&] { return SleepsIn(other->pid(), "poll"); }));
   Finish(*one);
+  EXPECT_EQ(other->Wait().exit_code(), 1);
   EXPECT_EQ(Treekill({"wait", "--timeout=0.1", Name("b")}).exit_code(), 124);
   EXPECT_TRUE(IsAlive(wait->pid()));
   two->Signal(SIGTERM);

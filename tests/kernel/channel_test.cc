@@ -64,6 +64,19 @@ TEST_F(ChannelTest, MessagesKeepTheirBounds) {
       EAGAIN);
 }
 
+TEST_F(ChannelTest, TheLastMessageOfOneWhoHasNotReadAllIsThere) {
+  EXPECT_TRUE(SendText("last").ok());
+  EXPECT_TRUE(
+      Send(channel_.far.get(), "unread", 6, {}, absl::ZeroDuration()).ok());
+  channel_.near.reset();
+  EXPECT_EQ(ReceiveText(), "last");
+  char text[8];
+  absl::StatusOr<Received> end =
+      Receive(channel_.far.get(), text, sizeof(text));
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_EQ(end->size, 0u);
+}
+
 TEST_F(ChannelTest, OfAMessageThatIsTooLongTheRestIsDropped) {
   EXPECT_TRUE(SendText(std::string(65, 'x')).ok());
   EXPECT_TRUE(SendText("next").ok());

@@ -76,5 +76,14 @@ TEST_F(ForeignReaperTest, NobodyIsTouchedOnceItIsOver) {
   kill(member_, SIGKILL);
 }
 
+TEST_F(ForeignReaperTest, AnotherProcessWithItsNumberIsNone) {
+  FoundReaper found;
+  found.processes.push_back(kernel::ReadProcessStat(reaper_).value());
+  --found.processes[0].start_time;
+  EXPECT_TRUE(absl::IsNotFound(ForeignReaper::Open(found).status()));
+  KillReaper();
+  kill(member_, SIGKILL);
+}
+
 }  // namespace
 }  // namespace treekill::guardian

@@ -126,12 +126,33 @@ TEST_P(Held, SigkillIsAtOnce) {
   EXPECT_TRUE(end->killed);
 }
 
+TEST_F(LiveRunTest, SaysWhoSurvives) {
+  std::string leaf = LeaveBehind();
+  kernel::SetFaultHookForTesting([](const char* call, const char* path) {
+    std::string what = absl::StrCat(call, "@", path);
+    bool fails = what == "write@cgroup.kill" || what == "pidfd_send_signal@" ||
+                 what == "kill@";
+    return fails ? EPERM : 0;
+  });
+  absl::StatusOr<RunEnd> end = Find(leaf)[0].End(
+      {.signal = SIGKILL, .drain_timeout = absl::Milliseconds(200)});
+  kernel::SetFaultHookForTesting(nullptr);
+  ASSERT_TRUE(end.ok()) << end.status();
+  EXPECT_FALSE(end->drained);
+  EXPECT_EQ(ErrnoOf(end->error), EPERM) << end->error;
+  ASSERT_EQ(end->survivors.size(), 1u);
+  EXPECT_EQ(end->survivors[0].pid, children_[0]);
+}
+
 TEST_F(LiveRunTest, OrphanedRunIsEndedAndRemoved) {
   std::string leaf = LeaveBehind();
   std::vector<LiveRun> runs = Find(leaf);
   ASSERT_EQ(runs.size(), 1u);
   EXPECT_EQ(runs[0].info().state, RunState::kOrphaned);
   EXPECT_EQ(runs[0].info().supervisor_name, "");
+  // The number may be another's by now.
+  std::string number = absl::StrCat(runs[0].info().supervisor);
+  EXPECT_TRUE(absl::IsNotFound(FindRuns(number).status()));
   absl::StatusOr<RunEnd> end = runs[0].End(Quickly());
   ASSERT_TRUE(end.ok()) << end.status();
   EXPECT_TRUE(end->drained) << end->error;

@@ -91,6 +91,10 @@ absl::StatusOr<Received> Receive(int channel, void* data, size_t size) {
   message.msg_control = control.bytes;
   message.msg_controllen = sizeof(control.bytes);
   ssize_t count = ReceiveMessage(channel, &message, MSG_DONTWAIT);
+  // Told once, and before what is still to be read: see the header.
+  if (count < 0 && errno == ECONNRESET) {
+    count = ReceiveMessage(channel, &message, MSG_DONTWAIT);
+  }
   if (count < 0) {
     return ErrnoStatus(errno, "recvmsg", "cannot receive a message");
   }

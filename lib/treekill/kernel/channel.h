@@ -39,7 +39,9 @@ struct Received {
   std::vector<UniqueFd> fds;
 };
 
-// Takes one message. EAGAIN (StatusErrno()) when there is none.
+// Takes one message. EAGAIN (StatusErrno()) when there is none. That the other
+// end was closed before it had read all (ECONNRESET) is no error: what it has
+// sent comes first, and then its end.
 absl::StatusOr<Received> Receive(int channel, void* data, size_t size);
 
 }  // namespace treekill::kernel

@@ -132,8 +132,6 @@ absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
     absl::StatusOr<Words> words =
         ReceiveWords(channel_.get(), kPatience, cancel_fd);
     if (absl::IsCancelled(words.status())) return words;
-    // It has not even read the request.
-    if (kernel::StatusErrno(words.status()) == ECONNRESET) words = Words();
     if (!words.ok()) {
       return kernel::WithContext(words.status(),
                                  "treekill-systemd does not answer");
