@@ -105,10 +105,12 @@ TEST_F(KillTest, ATreeIsEnded) {
 TEST_F(KillTest, ATreeIsKilledAtOnce) {
   for (Arguments how : {Arguments{"-9"}, {"-s", "KILL"}}) {
     std::unique_ptr<Program> program = StartHardToKill();
-    how.push_back(Pid(program->pid()));
+    how.insert(how.end(), {"-v", Pid(program->pid())});
     Outcome outcome = Kill(how);
     EXPECT_EQ(outcome.exit_code(), 0);
-    EXPECT_EQ(outcome.errors, "");
+    EXPECT_EQ(outcome.errors,
+              absl::StrCat("treekill: nothing of process ", program->pid(),
+                           " (sh) is alive; SIGKILL was needed\n"));
     EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
     EXPECT_EQ(program->Wait().signal(), SIGKILL);
     unlink(File("ready").c_str());
