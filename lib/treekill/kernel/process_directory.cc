@@ -20,12 +20,6 @@
 namespace treekill::kernel {
 namespace {
 
-// As the kernel says it when the process behind an open directory has gone.
-absl::Status GoneIsNotFound(const absl::Status& status) {
-  if (StatusErrno(status) != ESRCH) return status;
-  return absl::NotFoundError(status.message());
-}
-
 // readlinkat(2); "" when that fails.
 std::string LinkTarget(int directory, const char* name) {
   char target[4096];
@@ -71,7 +65,7 @@ absl::StatusOr<ProcessDirectory> ProcessDirectory::Open(pid_t pid) {
   std::string path = absl::StrCat("/proc/", pid);
   absl::StatusOr<UniqueFd> fd =
       OpenFile(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, path);
-  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  if (!fd.ok()) return fd.status();
   return ProcessDirectory(pid, *std::move(fd));
 }
 
@@ -80,9 +74,7 @@ std::string ProcessDirectory::Shown(const char* file) const {
 }
 
 absl::StatusOr<std::string> ProcessDirectory::Read(const char* file) const {
-  absl::StatusOr<std::string> text = ReadFile(fd_.get(), file, Shown(file));
-  if (!text.ok()) return GoneIsNotFound(text.status());
-  return text;
+  return ReadFile(fd_.get(), file, Shown(file));
 }
 
 absl::StatusOr<ProcessStat> ProcessDirectory::Stat() const {
@@ -105,15 +97,14 @@ absl::StatusOr<ProcessStatus> ProcessDirectory::Status() const {
 absl::StatusOr<std::string> ProcessDirectory::CommandLine(size_t limit) const {
   std::string shown = Shown("cmdline");
   absl::StatusOr<UniqueFd> fd = OpenFile(fd_.get(), "cmdline", O_RDONLY, shown);
-  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  if (!fd.ok()) return fd.status();
   std::string text(limit, '\0');
   size_t size = 0;
   while (size < limit) {
     ssize_t count =
         kernel::Read(fd->get(), &text[size], limit - size, "cmdline");
     if (count < 0) {
-      return GoneIsNotFound(
-          ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown)));
+      return ErrnoStatus(errno, "read", absl::StrCat("cannot read ", shown));
     }
     if (count == 0) break;
     size += count;
@@ -142,7 +133,7 @@ absl::StatusOr<std::vector<OpenDescriptor>> ProcessDirectory::OpenFiles()
     const {
   absl::StatusOr<UniqueFd> fd =
       OpenFile(fd_.get(), "fd", O_RDONLY | O_DIRECTORY, Shown("fd"));
-  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  if (!fd.ok()) return fd.status();
   std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd->get()), closedir);
   if (directory == nullptr) {
     return ErrnoStatus(errno, "open",
