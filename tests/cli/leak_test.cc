@@ -88,6 +88,18 @@ TEST_F(LeakTest, WarnOfWhomNothingButTheParentTells) {
   EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
 }
 
+// Its parent has outlived the command, too.
+TEST_F(LeakTest, WarnOfOneThatNothingTellsOf) {
+  Outcome outcome = RunScript(
+      {"--on-leak=warn"},
+      absl::StrCat("bash -c '", "sleep 60 & echo >", File("up"), "; wait' & ",
+                   "until [ -s ", File("up"), " ]; do :; done; exit 0"));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
+  EXPECT_THAT(outcome.errors,
+              HasSubstr(" old: in the command's process group\n"));
+}
+
 TEST_F(LeakTest, WarnNamesTwentyAndCountsTheRest) {
   Outcome outcome = RunScript({"--on-leak=warn"},
                               "for i in {1..25}; do sleep 60 & done; exit 0");
@@ -238,6 +250,17 @@ TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {
   Outcome listed = Start({TreekillPath(), "ps", "kept-one"})->Wait();
   EXPECT_THAT(listed.output, HasSubstr("kept"));
   EndKept("kept-one");
+}
+
+// Whoever reads the output waits for a daemon that was kept.
+TEST_F(LeakTest, KeptOnesThatHoldTheOutputAreSaidTo) {
+  std::string script =
+      absl::StrCat("'", TreekillPath(), "' run --name=holder --on-leak=keep ",
+                   "sh -c 'setsid sleep 60 & exit 0' | :");
+  Outcome outcome = Start({"bash", "-c", script})->Wait();
+  EXPECT_THAT(outcome.errors,
+              HasSubstr("), with the command's output open; to end it: "));
+  EndKept("holder");
 }
 
 // Whoever says to end it means all of it.
