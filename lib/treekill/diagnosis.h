@@ -51,7 +51,6 @@ struct DiagnosedMember {
 };
 
 struct Diagnosis {
-  absl::Time taken;
   // Since the tree's start.
   absl::Duration run_time;
   // The list of the members, their place in the tree and their streams are of

@@ -65,6 +65,12 @@ absl::Status NotAllowed(const kernel::ProcessStat& process) {
       ", and uid ", getuid(), " may not signal it; run as root"));
 }
 
+absl::Status Hides(pid_t pid) {
+  return absl::PermissionDeniedError(absl::StrCat(
+      "process ", pid,
+      " hides from this user (/proc is mounted with hidepid); run as root"));
+}
+
 // Why a process that cannot be opened is none.
 absl::Status NoSuchProcess(pid_t pid) {
   absl::StatusOr<kernel::ProcessStatus> status = StatusOf(pid);
@@ -105,6 +111,7 @@ absl::StatusOr<FoundProcess> Open(pid_t pid) {
   if (!pidfd.ok()) return pidfd.status();
   absl::StatusOr<std::optional<kernel::ProcessStat>> stat =
       kernel::FindProcess(pid);
+  if (absl::IsPermissionDenied(stat.status())) return Hides(pid);
   if (!stat.ok()) return stat.status();
   if (stat->has_value() && (*stat)->IsDead()) return HasEndedAlready(**stat);
   // Else what was read may be of the next one that has its number.
@@ -113,11 +120,7 @@ absl::StatusOr<FoundProcess> Open(pid_t pid) {
     bool is_zombie = stat.ok() && stat->has_value() && (*stat)->IsDead();
     return is_zombie ? HasEndedAlready(**stat) : NoSuchProcess(pid);
   }
-  if (!stat->has_value()) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        "process ", pid,
-        " hides from this user (/proc is mounted with hidepid); run as root"));
-  }
+  if (!stat->has_value()) return Hides(pid);
   if ((*stat)->is_kernel_thread) {
     return absl::FailedPreconditionError(absl::StrCat(
         NameOf(**stat), " is a thread of the kernel, and takes no signals"));

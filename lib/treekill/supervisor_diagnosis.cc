@@ -6,7 +6,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "treekill/kernel/process_directory.h"
 #include "treekill/supervisor_impl.h"
 
@@ -185,7 +184,6 @@ void LookAtMembers(const TreeState& tree, Activities before,
 
 Diagnosis internal::Diagnose(const TreeState& tree) {
   Diagnosis diagnosis;
-  diagnosis.taken = absl::Now();
   diagnosis.run_time = MonotonicNow() - tree.started;
   diagnosis.freeze_error = MayFreeze(tree);
   if (!diagnosis.freeze_error.ok()) {

@@ -106,12 +106,15 @@ TEST_F(DumpTest, FileThatCannotBeWritten) {
 
 // Nor does that keep the command alive.
 TEST_F(DumpTest, NobodyReads) {
-  Outcome outcome = Run({"--timeout=0.2", kDump, "sleep", "600"}, [] {
+  // Room for its beginning does not mean room for all of it.
+  const std::string kTwenty = "for i in {1..20}; do sleep 600 & done; wait";
+  Outcome outcome = Run({kTimeout, kDump, "bash", "-c", kTwenty}, [] {
     int fds[2];
     if (pipe(fds) != 0 || fcntl(fds[1], F_SETFL, O_NONBLOCK) != 0) _exit(99);
     char page[4096] = {};
     while (write(fds[1], page, sizeof(page)) > 0) {
     }
+    if (read(fds[0], page, sizeof(page)) < 0) _exit(99);
     if (fcntl(fds[1], F_SETFL, 0) != 0) _exit(99);
     dup2(fds[1], STDERR_FILENO);
   });

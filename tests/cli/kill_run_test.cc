@@ -94,6 +94,9 @@ TEST_F(KillRunTest, SeveralAtTheSameTime) {
 
 TEST_F(KillRunTest, AnUnknownOneBesideDoesNotSaveTheOthers) {
   std::unique_ptr<Program> run = StartDeaf("known");
+  Outcome dry = Kill({"--dry-run", "unknown", "known"});
+  EXPECT_EQ(dry.exit_code(), 1);
+  EXPECT_THAT(dry.output, HasSubstr(" (bash)\n"));
   Outcome outcome = Kill({"-9", "unknown", "known"});
   EXPECT_EQ(outcome.exit_code(), 1);
   EXPECT_EQ(outcome.errors,

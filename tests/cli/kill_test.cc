@@ -1,5 +1,7 @@
 // `treekill kill` of what somebody else has started: a tree, a process group, a
 // cgroup.
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -103,10 +105,12 @@ TEST_F(KillTest, ATreeIsEnded) {
 TEST_F(KillTest, ATreeIsKilledAtOnce) {
   for (Arguments how : {Arguments{"-9"}, {"-s", "KILL"}}) {
     std::unique_ptr<Program> program = StartHardToKill();
-    how.push_back(Pid(program->pid()));
+    how.insert(how.end(), {"-v", Pid(program->pid())});
     Outcome outcome = Kill(how);
     EXPECT_EQ(outcome.exit_code(), 0);
-    EXPECT_EQ(outcome.errors, "");
+    EXPECT_EQ(outcome.errors,
+              absl::StrCat("treekill: nothing of process ", program->pid(),
+                           " (sh) is alive; SIGKILL was needed\n"));
     EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
     EXPECT_EQ(program->Wait().signal(), SIGKILL);
     unlink(File("ready").c_str());
@@ -323,6 +327,37 @@ TEST_F(KillByUserTest, AnothersIsLeftAlone) {
   EXPECT_EQ(FindByCookie(cookie()).size(), 2u);
   Kill({Pid(program->pid())});
   EXPECT_TRUE(Eventually([&] { return rmdir(path.c_str()) == 0; }));
+}
+
+// There nobody sees who is above treekill, nor most of the other processes.
+TEST_F(KillByUserTest, WhereOthersHide) {
+  for (const char* option : {"hidepid=1", "hidepid=2"}) {
+    SCOPED_TRACE(option);
+    auto hide = [option] {
+      if (unshare(CLONE_NEWNS) != 0 ||
+          mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          mount("proc", "/proc", "proc", 0, option) != 0) {
+        _exit(97);
+      }
+      BecomeNobody();
+    };
+    std::unique_ptr<Program> roots = Start({"sleep", "600"});
+    ExpectOneLine(Start({treekill_, "kill", Pid(roots->pid())}, hide)->Wait(),
+                  125, "hides from this user");
+    EXPECT_THAT(StateOf(roots->pid()), testing::AnyOf('S', 'R'));
+    for (const char* target : {"--pid=", "--pgid="}) {
+      std::unique_ptr<Program> own = Start({"sleep", "600"}, BecomeNobody);
+      ASSERT_TRUE(
+          Eventually([&] { return SleepsIn(own->pid(), "nanosleep"); }));
+      Outcome outcome =
+          Start({treekill_, "kill", absl::StrCat(target, own->pid())}, hide)
+              ->Wait();
+      EXPECT_EQ(outcome.exit_code(), 0);
+      EXPECT_EQ(outcome.errors, "");
+      EXPECT_EQ(own->Wait().signal(), SIGTERM);
+    }
+    roots->Signal(SIGKILL);
+  }
 }
 
 // A setuid-root program in the tree of an ordinary user.

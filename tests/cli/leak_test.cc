@@ -89,6 +89,18 @@ TEST_F(LeakTest, WarnOfWhomNothingButTheParentTells) {
   EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
 }
 
+// Its parent has outlived the command, too.
+TEST_F(LeakTest, WarnOfOneThatNothingTellsOf) {
+  Outcome outcome = RunScript(
+      {"--on-leak=warn"},
+      absl::StrCat("bash -c '", "sleep 60 & echo >", File("up"), "; wait' & ",
+                   "until [ -s ", File("up"), " ]; do :; done; exit 0"));
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
+  EXPECT_THAT(outcome.errors,
+              HasSubstr(" old: in the command's process group\n"));
+}
+
 TEST_F(LeakTest, WarnNamesTwentyAndCountsTheRest) {
   Outcome outcome = RunScript({"--on-leak=warn"},
                               "for i in {1..25}; do sleep 60 & done; exit 0");

@@ -124,8 +124,9 @@ TEST_F(ReportFileTest, Timeout) {
 }
 
 TEST_F(ReportFileTest, TimeoutThatTakesSigkill) {
-  Outcome outcome = Run({Option(), "--timeout=0.2", "-s", "KILL", "bash", "-c",
-                         "setsid sleep 600 & sleep 600"});
+  Outcome outcome = Run({Option(), "-v", "--timeout=0.2", "-s", "KILL", "bash",
+                         "-c", "setsid sleep 600 & sleep 600"});
+  EXPECT_THAT(outcome.errors, HasSubstr("; SIGKILL was needed; nothing is "));
   EXPECT_EQ(outcome.exit_code(), 137);
   Json report = Report();
   EXPECT_EQ(report["exit_status"], 137);

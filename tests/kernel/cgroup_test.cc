@@ -203,6 +203,18 @@ TEST_F(CgroupTest, ARemovedCgroupIsNotPopulated) {
   UniqueFd events = Control("cgroup.events", O_RDONLY);
   ASSERT_TRUE(RemoveLeaf().ok());
   EXPECT_EQ(ReadPopulated(events.get(), "x").value(), false);
+  EXPECT_EQ(AwaitEmpty(*leaf_, absl::ZeroDuration()).value(), true);
+}
+
+TEST_F(CgroupTest, WhatIsAwaitedHasComeOrHasNot) {
+  SleepIn(leaf_->path());
+  EXPECT_EQ(AwaitEmpty(*leaf_, absl::ZeroDuration()).value(), false);
+  for (bool frozen : {true, false}) {
+    EXPECT_EQ(AwaitFrozen(*leaf_, frozen, absl::ZeroDuration()).value(), false);
+    ASSERT_TRUE(leaf_->SetFrozen(frozen).ok());
+    absl::Duration end = MonotonicNow() + absl::Seconds(60);
+    EXPECT_EQ(AwaitFrozen(*leaf_, frozen, end).value(), true);
+  }
 }
 
 TEST_F(CgroupTest, ThawReachesEveryLevel) {

@@ -162,6 +162,33 @@ TEST_F(PidReuseTest, OfTheTarget) {
   EXPECT_GT(page_->reused, kRounds / 100);
 }
 
+// Nobody of the group is alive any more when another takes its number.
+TEST_F(PidReuseTest, OfAGroup) {
+  RunInNamespace([]() -> std::string {
+    auto fork_group = [] {
+      pid_t pid = ForkAs(kNumber);
+      if (pid == 0) Live();
+      setpgid(pid, pid);
+      return pid;
+    };
+    pid_t member = fork_group();
+    absl::StatusOr<Processes> group = Processes::OfGroup(kNumber);
+    if (!group.ok()) return std::string(group.status().message());
+    kill(member, SIGKILL);
+    waitpid(member, nullptr, 0);
+    pid_t innocent = fork_group();
+    if (innocent != kNumber) return "the number is not free";
+    ProcessesEnd end = std::move(*group).End({.signal = SIGKILL});
+    bool touched = waitpid(innocent, nullptr, WNOHANG | WUNTRACED) != 0;
+    kill(innocent, SIGKILL);
+    waitpid(innocent, nullptr, 0);
+    if (touched) return "the innocent was signalled";
+    if (end.drained) return "it is not said that somebody is alive";
+    bool told = absl::StrContains(end.error.message(), "may be another one");
+    return told ? "" : std::string(end.error.message());
+  });
+}
+
 // What the fault hook does before a system call of End()'s.
 struct Swap {
   int in_calls = 0;

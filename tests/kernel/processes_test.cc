@@ -2,7 +2,10 @@
 #include "treekill/processes.h"
 
 #include <sched.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "tests/kernel/fixture.h"
@@ -101,6 +104,52 @@ TEST_F(ProcessesTest, TheGraceEndsWhenAllAreGone) {
   ASSERT_TRUE(tree.ok()) << tree.status();
   ProcessesEnd end = std::move(*tree).End({.grace = absl::InfiniteDuration()});
   EXPECT_TRUE(end.drained);
+  EXPECT_FALSE(end.killed);
+  Reap(pid);
+}
+
+// The state of `handler_looks_at` when the signal came.
+pid_t handler_looks_at;
+char state_seen;
+
+void LookAtState(int) {
+  char path[64];
+  snprintf(path, sizeof(path), "/proc/%d/stat", handler_looks_at);
+  char text[256] = {};
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (read(fd, text, sizeof(text) - 1) < 0) text[0] = '\0';
+  close(fd);
+  const char* end = strrchr(text, ')');
+  state_seen = end == nullptr ? '-' : end[2];
+}
+
+// One that waits in vfork(2) cannot be stopped: it is given a second. Our own
+// end would leave its child stopped.
+TEST_F(ProcessesTest, NoSignalComesWhileTheyAreStopped) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  pid_t pid = fork();
+  if (pid == 0) {
+    static int ready = fds[1];
+    if (vfork() == 0) {
+      pid_t child = getpid();
+      [[maybe_unused]] ssize_t written = write(ready, &child, sizeof(child));
+      while (true) pause();
+    }
+    _exit(0);
+  }
+  ASSERT_EQ(read(fds[0], &handler_looks_at, sizeof(pid_t)),
+            static_cast<ssize_t>(sizeof(pid_t)));
+  for (int fd : fds) close(fd);
+  absl::StatusOr<Processes> tree = Processes::OfTree(pid);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  signal(SIGALRM, LookAtState);
+  ualarm(200000, 0);
+  ProcessesEnd end = std::move(*tree).End({.grace = absl::InfiniteDuration()});
+  EXPECT_TRUE(rig::Eventually([] { return state_seen != '\0'; }));
+  signal(SIGALRM, SIG_DFL);
+  EXPECT_NE(state_seen, 'T');
+  EXPECT_TRUE(end.drained) << end.error;
   EXPECT_FALSE(end.killed);
   Reap(pid);
 }

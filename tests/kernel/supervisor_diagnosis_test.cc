@@ -1,9 +1,12 @@
 // What is told of a tree whose time is over, and that it costs the tree's end
 // nothing.
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <optional>
 
 #include "tests/kernel/fixture.h"
+#include "treekill/kernel/process_directory.h"
 #include "treekill/kernel/syscalls.h"
 
 namespace treekill {
@@ -184,6 +187,62 @@ TEST_F(DiagnosisTest, StoppedMember) {
               Contains(Field(&DiagnosedMember::member,
                              AllOf(Field(&Member::pid, stopped[0]),
                                    Field(&Member::state, 'T')))));
+  ExpectWellEnded(tree);
+}
+
+TEST_F(DiagnosisTest, OneThatRunsWaitsForNothing) {
+  Tree tree = Spawn(Shell("while :; do :; done"));
+  ASSERT_TRUE(rig::Eventually([&] {
+    std::optional<kernel::ProcessStat> stat =
+        kernel::ReadProcessStat(tree.leader());
+    return stat.has_value() && stat->comm == "sh" && stat->state == 'R';
+  }));
+  const Diagnosis* diagnosis = Diagnose(tree);
+  ASSERT_NE(diagnosis, nullptr);
+  ASSERT_THAT(diagnosis->members, SizeIs(1));
+  EXPECT_EQ(diagnosis->members[0].member.state, 'R');
+  EXPECT_EQ(diagnosis->members[0].member.wait_channel, "");
+  ExpectWellEnded(tree);
+}
+
+// Shared with nobody of the tree.
+TEST_F(DiagnosisTest, SocketsAreStreams) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  Tree tree = Spawn({.argv = {"sleep", "600"},
+                     .stdin_ = Stream::Null(),
+                     .stdout_ = Stream::Null(),
+                     .stderr_ = Stream::Null(),
+                     .extra_fds = {{.fd = ends[0], .number = 5}}});
+  WaitForSleep(tree.leader());
+  const Diagnosis* diagnosis = Diagnose(tree);
+  ASSERT_NE(diagnosis, nullptr);
+  ASSERT_THAT(diagnosis->members, SizeIs(1));
+  const std::vector<OpenStream>& streams = diagnosis->members[0].streams;
+  ASSERT_THAT(streams, SizeIs(1));
+  EXPECT_EQ(streams[0].fd, 5);
+  EXPECT_EQ(streams[0].target, kernel::TargetOfFd(ends[0]));
+  EXPECT_TRUE(streams[0].reads && streams[0].writes);
+  EXPECT_THAT(diagnosis->shared_streams, IsEmpty());
+  for (int end : ends) close(end);
+  ExpectWellEnded(tree);
+}
+
+// As for an ordinary user in a setuid program.
+TEST_F(DiagnosisTest, DescriptorsThatMayNotBeListed) {
+  Tree tree = SpawnScript(kPipeline, 3);
+  kernel::SetFaultHookForTesting([](const char* call, const char* path) {
+    bool hit = call == std::string("open") && path == std::string("fd");
+    return hit ? EACCES : 0;
+  });
+  const Diagnosis* diagnosis = Diagnose(tree);
+  kernel::SetFaultHookForTesting(nullptr);
+  ASSERT_NE(diagnosis, nullptr);
+  ASSERT_THAT(diagnosis->members, SizeIs(3));
+  for (const DiagnosedMember& diagnosed : diagnosis->members) {
+    EXPECT_TRUE(absl::IsPermissionDenied(diagnosed.streams_error));
+    EXPECT_EQ(diagnosed.member.state, 'S');
+  }
   ExpectWellEnded(tree);
 }
 

@@ -100,6 +100,16 @@ TEST(DiagnosisText, OnePipeOfHundreds) {
               HasSubstr("9 (write end) and 291 more\n"));
 }
 
+TEST(DiagnosisText, OneWithHundredsOfSockets) {
+  Diagnosis diagnosis = DiagnosisOf({MemberOf(1, 0, "a")});
+  for (int fd = 0; fd < 300; ++fd) {
+    diagnosis.members[0].streams.push_back({fd, "socket:[7]", true, true});
+  }
+  std::vector<std::string> lines = LinesOf(diagnosis);
+  EXPECT_EQ(lines.size(), 3u + 21u);
+  EXPECT_THAT(lines.back(), testing::EndsWith(" 280 more pipes and sockets"));
+}
+
 TEST(DiagnosisText, HowItGotAway) {
   std::vector<DiagnosedMember> members = {MemberOf(10, 0, "a")};
   members[0].member.uid = 33;
@@ -155,6 +165,10 @@ TEST(DiagnosisText, WhatIsMissing) {
   diagnosis.members_error = absl::InternalError("no /proc");
   EXPECT_THAT(LinesOf(diagnosis)[0],
               HasSubstr("they cannot be listed: no /proc"));
+  diagnosis.frozen = true;
+  diagnosis.freeze_error = absl::InternalError("cannot thaw");
+  EXPECT_THAT(LinesOf(diagnosis)[0],
+              HasSubstr("frozen to be looked at: cannot thaw"));
 }
 
 }  // namespace

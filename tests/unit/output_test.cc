@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "treekill/kernel/error.h"
 
 namespace treekill::cli {
 namespace {
@@ -38,6 +42,15 @@ TEST(Printable, ControlCharactersOfTheC1Set) {
             "\\x9b2J");
 }
 
+// A name with U+202E in it is shown backwards, with U+200B it looks like
+// another.
+TEST(Printable, CharactersThatShowNothing) {
+  EXPECT_EQ(Printable("a\u202egnp.exe"), "a\\xe2\\x80\\xaegnp.exe");
+  EXPECT_EQ(Printable("s\u200bh"), "s\\xe2\\x80\\x8bh");
+  EXPECT_EQ(Printable("\u00ad\ufeff\u2028\U000e0041"),
+            "\\xc2\\xad\\xef\\xbb\\xbf\\xe2\\x80\\xa8\\xf3\\xa0\\x81\\x81");
+}
+
 TEST(Printable, WhatIsNotUtf8) {
   EXPECT_EQ(Printable("\xff"), "\\xff");
   EXPECT_EQ(Printable("a\x80z"), "a\\x80z");
@@ -69,6 +82,27 @@ TEST(Printable, NothingOfAnyByteIsAControlCharacter) {
   for (unsigned char byte : Printable(bytes)) {
     EXPECT_TRUE(byte >= 0x20 && byte != 0x7f) << int{byte};
   }
+}
+
+TEST(Names, TwentyAndHowManyMore) {
+  std::vector<Member> members(20, Member{.pid = 7, .name = "x"});
+  EXPECT_FALSE(absl::StrContains(Names(members), "more"));
+  members.resize(23);
+  EXPECT_TRUE(absl::EndsWith(Names(members), "7 (x), and 3 more"));
+}
+
+TEST(SurvivorText, SaysWhereItHangs) {
+  Member member{.pid = 7, .name = "cp", .state = 'D'};
+  EXPECT_EQ(SurvivorText(member), "pid 7 (cp) survives SIGKILL: state D");
+  member.wait_channel = "nfs_wait";
+  EXPECT_EQ(SurvivorText(member),
+            "pid 7 (cp) survives SIGKILL: state D in nfs_wait");
+}
+
+TEST(ReasonOf, IsWithoutTheHint) {
+  absl::Status status = absl::UnavailableError("no bus");
+  EXPECT_EQ(ReasonOf(status), "no bus");
+  EXPECT_EQ(ReasonOf(kernel::WithHint(status, "start one")), "no bus");
 }
 
 TEST(Quoted, InSingleQuotes) {

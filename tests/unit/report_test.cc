@@ -110,6 +110,16 @@ TEST(ReportToJson, WhatItsSupervisorsDeathWouldHaveDone) {
   EXPECT_EQ(Parsed(report).at("on_supervisor_death"), "kill-tree");
 }
 
+TEST(ReportToJson, WhatHeldItAndWhyNotMore) {
+  TreeReport report = SomeReport();
+  EXPECT_EQ(Parsed(report).at("containment_error"), nullptr);
+  EXPECT_EQ(Parsed(report).at("unit"), nullptr);
+  report.containment_error = absl::UnavailableError("no bus");
+  report.unit = "build.scope";
+  EXPECT_EQ(Parsed(report).at("containment_error"), "no bus");
+  EXPECT_EQ(Parsed(report).at("unit"), "build.scope");
+}
+
 TEST(ReportToJson, Times) {
   json times = Parsed(SomeReport()).at("times");
   EXPECT_EQ(times.at("started"), 1700000000.5);
@@ -124,6 +134,8 @@ TEST(ReportToJson, Members) {
   TreeReport report = SomeReport();
   report.survivors = report.leaked;
   report.survivors[0].wait_channel = "";
+  report.members = {SomeMember(), SomeMember()};
+  EXPECT_EQ(Parsed(report).at("members").size(), 2u);
   json member = Parsed(report).at("leaked").at(0);
   EXPECT_EQ(member.at("pid"), 11);
   EXPECT_EQ(member.at("parent"), 12);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,20 @@ TEST(Cut, NeverWiderAndNeverInACharacter) {
   EXPECT_EQ(Cut("abcdef", 4, false), "a...");
   EXPECT_EQ(Cut("abcdef", 2, false), "ab");
   EXPECT_EQ(Cut("漢字", 3, true), "漢…");
+}
+
+TEST(StyleOfStdout, TheFirstVariableThatIsSetNamesTheLocale) {
+  auto is_utf8 = [](const char* all, const char* ctype, const char* lang) {
+    setenv("LC_ALL", all, /*overwrite=*/1);
+    setenv("LC_CTYPE", ctype, /*overwrite=*/1);
+    setenv("LANG", lang, /*overwrite=*/1);
+    return StyleOfStdout().utf8;
+  };
+  EXPECT_TRUE(is_utf8("", "", "de_DE.UTF-8"));
+  EXPECT_TRUE(is_utf8("", "en_US.utf8", "C"));
+  EXPECT_FALSE(is_utf8("", "C", "C.UTF-8"));
+  EXPECT_FALSE(is_utf8("POSIX", "C.UTF-8", "C.UTF-8"));
+  EXPECT_FALSE(is_utf8("", "", ""));
 }
 
 TEST(CommandText, IsShortAndPrintable) {

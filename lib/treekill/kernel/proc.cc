@@ -233,6 +233,16 @@ absl::Status ReadOrphansAgain(ProcessTable* table) {
   return absl::OkStatus();
 }
 
+// Of the last of them. One that has ended is nobody's parent any more.
+absl::StatusOr<bool> IsStillParentOf(const std::vector<ProcessStat>& ancestry,
+                                     pid_t parent) {
+  if (ancestry.empty()) return false;
+  absl::StatusOr<std::optional<ProcessStat>> child =
+      FindVisible(ancestry.back().pid);
+  if (!child.ok()) return child.status();
+  return child->has_value() && (*child)->parent == parent;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ProcessStat>> ListAncestry() {
@@ -241,16 +251,18 @@ absl::StatusOr<std::vector<ProcessStat>> ListAncestry() {
   std::vector<ProcessStat> ancestry;
   // 0: it is another PID namespace's, or nobody's.
   for (pid_t pid = getpid(); pid != 0;) {
-    absl::StatusOr<std::optional<ProcessStat>> found = FindProcess(pid);
+    absl::StatusOr<std::optional<ProcessStat>> found = FindVisible(pid);
     if (!found.ok()) return found.status();
     if (found->has_value()) {
       pid = (*found)->parent;
       ancestry.push_back(*std::move(*found));
-    } else {
-      // It has ended since, and its child has another parent.
-      ancestry.clear();
-      pid = getpid();
+      continue;
     }
+    absl::StatusOr<bool> hides = IsStillParentOf(ancestry, pid);
+    if (!hides.ok()) return hides.status();
+    if (*hides) break;
+    ancestry.clear();
+    pid = getpid();
   }
   return ancestry;
 }

@@ -87,7 +87,8 @@ absl::Status VisitProcesses(const std::function<void(pid_t)>& visit);
 // than before when numbers have begun anew. 0 when that cannot be told.
 pid_t LastPid();
 
-// This process, its parent, and so on.
+// This process, its parent, and so on, up to the first that hides from us
+// (/proc is mounted with hidepid, proc(5)): who is above that is not known.
 absl::StatusOr<std::vector<ProcessStat>> ListAncestry();
 
 // The live descendants of `ancestors`, themselves not counted: by one read of

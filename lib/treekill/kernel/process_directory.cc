@@ -23,12 +23,6 @@ namespace {
 // More than a stack of 64 entries, MAX_STACK_TRACE_DEPTH, takes.
 constexpr size_t kLongestStack = 16 << 10;
 
-// As the kernel says it when the process behind an open directory has gone.
-absl::Status GoneIsNotFound(const absl::Status& status) {
-  if (StatusErrno(status) != ESRCH) return status;
-  return absl::NotFoundError(status.message());
-}
-
 // readlinkat(2); "" when that fails.
 std::string LinkTarget(int directory, const char* name) {
   char target[4096];
@@ -74,7 +68,7 @@ absl::StatusOr<ProcessDirectory> ProcessDirectory::Open(pid_t pid) {
   std::string path = absl::StrCat("/proc/", pid);
   absl::StatusOr<UniqueFd> fd =
       OpenFile(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, path);
-  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  if (!fd.ok()) return fd.status();
   return ProcessDirectory(pid, *std::move(fd));
 }
 
@@ -83,9 +77,7 @@ std::string ProcessDirectory::Shown(const char* file) const {
 }
 
 absl::StatusOr<std::string> ProcessDirectory::Read(const char* file) const {
-  absl::StatusOr<std::string> text = ReadFile(fd_.get(), file, Shown(file));
-  if (!text.ok()) return GoneIsNotFound(text.status());
-  return text;
+  return ReadFile(fd_.get(), file, Shown(file));
 }
 
 absl::StatusOr<ProcessStat> ProcessDirectory::Stat() const {
@@ -109,10 +101,8 @@ absl::StatusOr<std::string> ProcessDirectory::ReadPatiently(
     const char* file, size_t limit, PatientReader* reader) const {
   std::string shown = Shown(file);
   absl::StatusOr<UniqueFd> fd = OpenFile(fd_.get(), file, O_RDONLY, shown);
-  if (!fd.ok()) return GoneIsNotFound(fd.status());
-  absl::StatusOr<std::string> text = reader->Read(fd->get(), limit, shown);
-  if (!text.ok()) return GoneIsNotFound(text.status());
-  return text;
+  if (!fd.ok()) return fd.status();
+  return reader->Read(fd->get(), limit, shown);
 }
 
 absl::StatusOr<std::string> ProcessDirectory::CommandLine(
@@ -141,7 +131,7 @@ absl::StatusOr<std::vector<OpenDescriptor>> ProcessDirectory::OpenFiles()
     const {
   absl::StatusOr<UniqueFd> fd =
       OpenFile(fd_.get(), "fd", O_RDONLY | O_DIRECTORY, Shown("fd"));
-  if (!fd.ok()) return GoneIsNotFound(fd.status());
+  if (!fd.ok()) return fd.status();
   std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd->get()), closedir);
   if (directory == nullptr) {
     return ErrnoStatus(errno, "open",
