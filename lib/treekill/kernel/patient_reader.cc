@@ -52,7 +52,11 @@ struct PatientReader::Helper {
 };
 
 PatientReader::PatientReader(absl::Duration patience) : patience_(patience) {}
-PatientReader::~PatientReader() { Stop(); }
+PatientReader::~PatientReader() {
+  if (helper_ == nullptr) return;
+  Ask(-1);
+  AwaitEnd();
+}
 
 absl::Status PatientReader::Start() {
   auto helper = std::make_unique<Helper>();
@@ -66,19 +70,10 @@ absl::Status PatientReader::Start() {
   return absl::OkStatus();
 }
 
-void PatientReader::Stop() {
-  if (helper_ == nullptr) return;
-  int pidfd = helper_->child.pidfd.get();
-  (void)SendSignal(pidfd, helper_->child.pid, SIGKILL);
-  absl::Duration until = MonotonicNow() + kLongestDeath;
-  while (!HasEnded(pidfd)) {
-    if (PollUntil(pidfd, POLLIN, until)) continue;
-    // It may wake up at any time, on this memory.
-    (void)helper_.release();
-    return;
-  }
-  (void)ReapChild(pidfd);
-  helper_.reset();
+void PatientReader::Ask(int fd) {
+  helper_->desk.fd = fd;
+  helper_->desk.turn.store(ReaderDesk::kHelpers);
+  syscall(SYS_futex, &helper_->desk.turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
 bool PatientReader::AwaitAnswer() {
@@ -94,6 +89,24 @@ bool PatientReader::AwaitAnswer() {
   return true;
 }
 
+void PatientReader::Kill() {
+  (void)SendSignal(helper_->child.pidfd.get(), helper_->child.pid, SIGKILL);
+  AwaitEnd();
+}
+
+void PatientReader::AwaitEnd() {
+  int pidfd = helper_->child.pidfd.get();
+  absl::Duration until = MonotonicNow() + kLongestDeath;
+  while (!HasEnded(pidfd)) {
+    if (PollUntil(pidfd, POLLIN, until)) continue;
+    // It may wake up at any time, on this memory.
+    (void)helper_.release();
+    return;
+  }
+  (void)ReapChild(pidfd);
+  helper_.reset();
+}
+
 absl::StatusOr<std::string> PatientReader::Read(int fd, size_t limit,
                                                 const std::string& shown) {
   if (!kSharesMemory) return ReadHere(fd, limit, shown);
@@ -103,14 +116,12 @@ absl::StatusOr<std::string> PatientReader::Read(int fd, size_t limit,
   }
   helper_->buffer.resize(limit);
   ReaderDesk& desk = helper_->desk;
-  desk.fd = fd;
   desk.buffer = helper_->buffer.data();
   desk.size = limit;
   absl::Duration began = MonotonicNow();
-  desk.turn.store(ReaderDesk::kHelpers);
-  syscall(SYS_futex, &desk.turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  Ask(fd);
   if (!AwaitAnswer()) {
-    Stop();
+    Kill();
     patience_ -= std::min(MonotonicNow() - began, patience_);
     return absl::DeadlineExceededError(absl::StrCat(
         "cannot read ", shown, ": the process holds up who looks at it"));

@@ -26,7 +26,7 @@ class PatientReader final {
   // How long all reads together may be waited for in vain; each for at most a
   // quarter of what is left of that.
   explicit PatientReader(absl::Duration patience);
-  // Kills and reaps the helper.
+  // Ends and reaps the helper.
   ~PatientReader();
   PatientReader(const PatientReader&) = delete;
   PatientReader& operator=(const PatientReader&) = delete;
@@ -40,9 +40,12 @@ class PatientReader final {
   struct Helper;
 
   absl::Status Start();
-  void Stop();
+  void Ask(int fd);
   // False when it has not come in time.
   bool AwaitAnswer();
+  void Kill();
+  // Of a helper that is about to end.
+  void AwaitEnd();
 
   absl::Duration patience_;
   std::unique_ptr<Helper> helper_;

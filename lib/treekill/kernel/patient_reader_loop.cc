@@ -35,6 +35,7 @@ void RunReaderLoop(void* argument) {
       Call(SYS_futex, &desk->turn, FUTEX_WAIT, ReaderDesk::kParents, nullptr,
            nullptr, 0);
     }
+    if (desk->fd < 0) Call(SYS_exit_group, 0);
     desk->result = ReadAll(*desk);
     desk->turn.store(ReaderDesk::kParents);
     Call(SYS_futex, &desk->turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);

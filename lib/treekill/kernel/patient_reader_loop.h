@@ -18,6 +18,7 @@ struct ReaderDesk {
   // A futex.
   std::atomic<uint32_t> turn = kParents;
   pid_t parent = 0;
+  // -1: the helper is to end.
   int fd = -1;
   char* buffer = nullptr;
   size_t size = 0;
