@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
@@ -14,6 +15,9 @@
 
 namespace treekill::cli {
 namespace {
+
+Patience message_patience;
+bool message_was_dropped = false;
 
 // The length of the UTF-8 sequence at `start`; 0 when there is none, or when
 // it is a control character of the C1 set, which terminals obey as well.
@@ -63,12 +67,18 @@ bool IsFormatCharacter(const std::string& text, size_t start, size_t length) {
 
 }  // namespace
 
+// In one write, so that lines of several processes do not mix. There is nobody
+// to tell when it fails.
 void Message(const std::string& text) {
   std::string line = absl::StrCat("treekill: ", Printable(text), "\n");
-  // One write, so that lines of several processes do not mix. There is nobody
-  // to tell when it fails.
-  [[maybe_unused]] ssize_t written =
-      write(STDERR_FILENO, line.data(), line.size());
+  Patience patience = message_patience;
+  if (message_was_dropped) patience.time = absl::ZeroDuration();
+  message_was_dropped = WriteWithin(STDERR_FILENO, line, patience) == ETIMEDOUT;
+}
+
+void LimitMessages(const Patience& patience) {
+  message_patience = patience;
+  message_was_dropped = false;
 }
 
 std::string Printable(const std::string& text) {

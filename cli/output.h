@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "cli/bounded_write.h"
 #include "treekill/report.h"
 
 namespace treekill::cli {
@@ -21,6 +22,10 @@ constexpr int kNotFound = 127;
 // Prints "treekill: `text`" in one line on standard error. Control characters
 // in it are made visible.
 void Message(const std::string& text);
+
+// From now on a message is dropped when nobody reads standard error for so
+// long; and others after it at once, until one of them can be written.
+void LimitMessages(const Patience& patience);
 
 // `text` with control and format characters (such as one that turns the line
 // around) and bytes that are not UTF-8 escaped, so that it can do nothing to a

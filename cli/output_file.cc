@@ -1,19 +1,15 @@
 #include "cli/output_file.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
 #include "cli/fd.h"
 #include "cli/output.h"
 
@@ -28,33 +24,13 @@ int CopyOf(int fd) {
   return fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
-// So much that poll(2) has said there is room for is written without waiting.
-ssize_t WriteSome(int fd, absl::string_view text) {
-  return write(fd, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
-}
-
-bool WriteAll(int fd, absl::string_view text, absl::Duration patience) {
-  absl::Time deadline = absl::Now() + patience;
-  while (!text.empty()) {
-    int64_t left = absl::ToInt64Milliseconds(deadline - absl::Now());
-    int timeout = patience == absl::InfiniteDuration()
-                      ? -1
-                      : static_cast<int>(std::clamp<int64_t>(left, 0, 60000));
-    pollfd ready{fd, POLLOUT, 0};
-    int count = poll(&ready, 1, timeout);
-    if (count == 0) return false;
-    ssize_t written = count < 0 ? -1 : WriteSome(fd, text);
-    if (written < 0 && errno != EINTR && errno != EAGAIN) return false;
-    if (written > 0) text.remove_prefix(written);
-  }
-  return true;
-}
-
 }  // namespace
 
 absl::Status OutputFile::Open(const std::string& where, const char* option,
                               const char* content) {
   if (where.empty()) return absl::OkStatus();
+  where_ = where;
+  content_ = content;
   absl::string_view number = where;
   int fd = -1;
   if (!absl::ConsumePrefix(&number, "fd:")) {
@@ -72,10 +48,15 @@ absl::Status OutputFile::Open(const std::string& where, const char* option,
       "cannot write ", content, " to ", Quoted(where), ": ", strerror(errno)));
 }
 
-bool OutputFile::Write(const std::string& text, absl::Duration patience) {
-  if (file_ == nullptr) return true;
-  bool written = WriteAll(fileno(file_.get()), text, patience);
-  return fclose(file_.release()) == 0 && written;
+absl::Status OutputFile::Write(const std::string& text,
+                               const Patience& patience) {
+  if (file_ == nullptr) return absl::OkStatus();
+  int error = WriteWithin(fileno(file_.get()), text, patience);
+  if (fclose(file_.release()) != 0 && error == 0) error = errno;
+  if (error == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(
+      "cannot write ", content_, " to ", Quoted(where_), ": ",
+      error == ETIMEDOUT ? "nobody has read all of it" : strerror(error)));
 }
 
 }  // namespace treekill::cli

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
+#include "cli/bounded_write.h"
 
 namespace treekill::cli {
 
@@ -20,13 +20,13 @@ class OutputFile final {
   absl::Status Open(const std::string& where, const char* option,
                     const char* content);
 
-  // Writes all of it and closes the file; gives up when that takes longer than
-  // `patience`, because nobody reads. Returns false when something is missing.
-  // Nothing is done when nothing is open.
-  bool Write(const std::string& text,
-             absl::Duration patience = absl::InfiniteDuration());
+  // Writes all of it and closes the file. An error, with one line for the user,
+  // when something is missing. Nothing is done when nothing is open.
+  absl::Status Write(const std::string& text, const Patience& patience = {});
 
  private:
+  std::string where_;
+  const char* content_ = "";
   std::unique_ptr<FILE, int (*)(FILE*)> file_{nullptr, fclose};
 };
 

@@ -61,6 +61,7 @@ class Run final {
       return absl::UnavailableError(
           absl::StrCat("cannot read signals: signalfd: ", strerror(errno)));
     }
+    LimitMessages(WhileItRuns());
     absl::Status watched = WatchLifelines();
     if (!watched.ok()) return watched;
     bool whole_tree = line_.containment == Containment::kAuto ||
@@ -221,16 +222,27 @@ class Run final {
     return absl::OkStatus();
   }
 
-  // Once. Its reader must not keep the tree alive by not reading.
+  // Who reads what we say must not keep the tree alive by not reading.
+  Patience WhileItRuns() const {
+    return {.time = absl::Seconds(1), .end_fd = signals_.end_fd()};
+  }
+  // Once the tree is gone there is time, unless treekill was told to end.
+  Patience AtTheEnd() const {
+    return {.time = told_to_end_ ? absl::Seconds(5) : absl::InfiniteDuration(),
+            .end_fd = signals_.end_fd()};
+  }
+
+  // Once.
   void Dump() {
     if (std::exchange(dumped_, true)) return;
-    constexpr absl::Duration kPatience = absl::Seconds(1);
-    std::string text =
-        DiagnosisText(*tree_.report().diagnosis, line_.command[0]);
-    dump_is_written_ = dump_file_.Write(text, kPatience);
+    dump_written_ = dump_file_.Write(
+        DiagnosisText(*tree_.report().diagnosis, line_.command[0]),
+        WhileItRuns());
   }
 
   void OnSignal(const Signals::Received& received) {
+    told_to_end_ |= received.signal == SIGTERM || received.signal == SIGHUP ||
+                    received.signal == SIGINT || received.signal == SIGQUIT;
     bool command_has_it = received.from_terminal && shares_group();
     switch (received.signal) {
       case SIGTERM:
@@ -310,23 +322,26 @@ class Run final {
     if (!status.ok()) Message(std::string(status.message()));
   }
 
-  bool WriteReport(const std::string& json) {
-    return report_file_.Write(absl::StrCat(json, "\n"));
+  // Returns `status`, or kOwnFailure when it could not be written.
+  int WriteReport(const std::string& json, int status) {
+    absl::Status written =
+        report_file_.Write(absl::StrCat(json, "\n"), AtTheEnd());
+    return written.ok() ? status : Fail(written);
   }
 
   int ReportFailure(const absl::Status& error) {
+    LimitMessages(AtTheEnd());
     Message(std::string(error.message()));
     int status = kOwnFailure;
     if (CallOf(error) == "execve") {
       status = ErrnoOf(error) == ENOENT ? kNotFound : kCannotExecute;
     }
-    if (!WriteReport(FailureToJson(error, status))) {
-      Message("cannot write the report");
-    }
+    (void)WriteReport(FailureToJson(error, status), status);
     return status;
   }
 
   int ReportEnd() {
+    LimitMessages(AtTheEnd());
     const TreeReport& report = tree_.report();
     if (line_.verbose) Message(Summary(report));
     // With --guardian=try it was said at the start.
@@ -348,14 +363,9 @@ class Run final {
                            "is alive; its leader was pid ", report.leader));
     }
     // Nobody reads standard error if that is where it went.
-    if (!dump_is_written_ && line_.dump != kDumpToErrors) {
-      Message(absl::StrCat("cannot write the dump to ", Quoted(line_.dump)));
-    }
+    if (!dump_written_.ok() && line_.dump != kDumpToErrors) Fail(dump_written_);
     int status = StatusOf(report);
-    if (!WriteReport(ReportToJson(report, status))) {
-      Message("cannot write the report");
-      status = kOwnFailure;
-    }
+    status = WriteReport(ReportToJson(report, status), status);
     bool by_signal = report.status.signaled() && !TimedOut(report) &&
                      status == report.status.ShellCode();
     if (by_signal) DieBySignal(report.status.signal());
@@ -384,7 +394,7 @@ class Run final {
   OutputFile report_file_;
   OutputFile dump_file_;
   bool dumped_ = false;
-  bool dump_is_written_ = true;
+  absl::Status dump_written_;
   Terminal terminal_;
   Signals signals_;
   ParentWatch parent_;
@@ -392,6 +402,7 @@ class Run final {
   TreeOptions tree_options_;
   std::unique_ptr<Supervisor> supervisor_;
   Tree tree_;
+  bool told_to_end_ = false;
   // The signal that began the end.
   Signals::Received ended_by_;
   absl::Time ended_at_;

@@ -101,7 +101,9 @@ TEST_F(DumpTest, FileThatCannotBeWritten) {
   Outcome outcome =
       Run({"--timeout=0.2", "--dump-on-timeout=/dev/full", "sleep", "600"});
   EXPECT_EQ(outcome.exit_code(), 124);
-  EXPECT_EQ(outcome.errors, "treekill: cannot write the dump to '/dev/full'\n");
+  EXPECT_EQ(outcome.errors,
+            "treekill: cannot write the dump to '/dev/full': No space left on "
+            "device\n");
 }
 
 // Nor does that keep the command alive.
