@@ -33,8 +33,10 @@ enum class EndReason {
   kLifelineClosed,
   // systemd was told to stop its scope: systemctl stop, or a shutdown.
   kUnitStopped,
-  // Tree::Kill(), or the handle was destroyed. A write to Tree::kill_fd() by
-  // others looks like a leader that ended by SIGKILL.
+  // Tree::Kill(), LiveRun::End() by another process, or the handle was
+  // destroyed.
+  // A write to Tree::kill_fd() by others looks like a leader that ended by
+  // SIGKILL; so does LiveRun::End() without a cgroup, by its signal.
   kKilled,
 };
 

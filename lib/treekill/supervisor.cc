@@ -114,8 +114,10 @@ void Supervisor::Impl::OnLeaderEvent(TreeState& tree) {
   }
   tree.report.reason = reason;
   tree.ending = now;
+  if (tree.report.status.signaled()) NoteEndByName(tree);
   if (TryFinish(tree)) return;
-  if (reason == EndReason::kLeaderExited) {
+  NoteEndByName(tree);
+  if (reason == EndReason::kLeaderExited && !tree.ended_by_name) {
     OnLeaks(tree);
   } else {
     BeginTeardown(tree, reason, /*first_signal=*/0);
@@ -170,10 +172,11 @@ void Supervisor::Impl::BeginTeardown(TreeState& tree, EndReason reason,
   }
   tree.paused.reset();
   reserve_.clear();
-  tree.report.reason = reason;
+  if (!tree.ended_by_name) tree.report.reason = reason;
   if (!tree.leader_ended) tree.ending = kernel::MonotonicNow();
   if (tree.phase == Phase::kRunning) WatchTree(tree);
-  if (tree.leader_ended && reason != EndReason::kKilled) {
+  bool by_itself = tree.leader_ended && !tree.ended_by_name;
+  if (by_itself && reason != EndReason::kKilled) {
     NoteLeaks(tree);
   } else if (reason != EndReason::kKilled && tree.options.describe_members) {
     tree.report.members = Describe(tree);

@@ -99,6 +99,8 @@ struct TreeState {
   // that is free again.
   std::mutex mutex;
   bool leader_ended = false;
+  // LiveRun::End() has told it to.
+  bool ended_by_name = false;
   bool reaped = false;
   bool kill_requested = false;
 
@@ -234,6 +236,7 @@ class Supervisor::Impl final {
   void AskLater(TreeState& tree);
   void NoteLeaks(TreeState& tree);
   std::vector<Member> Describe(TreeState& tree);
+  void NoteEndByName(TreeState& tree);
   void OnLeaks(TreeState& tree);
   void StartWait(TreeState& tree);
   void WaitOn(TreeState& tree);

@@ -101,17 +101,20 @@ absl::Status internal::CheckLeaks(const TreeOptions& options,
                    attempt.reason.ok() ? "" : ": ", attempt.reason.message()));
 }
 
+// Has the leader ended by itself only as far as we can see?
+void Supervisor::Impl::NoteEndByName(TreeState& tree) {
+  if (tree.report.reason != EndReason::kLeaderExited ||
+      tree.hold->cgroup_fd() < 0) {
+    return;
+  }
+  absl::StatusOr<kernel::Cgroup> leaf = LeafOf(tree);
+  tree.ended_by_name = leaf.ok() && containment::IsBeingEnded(*leaf);
+  if (tree.ended_by_name) tree.report.reason = EndReason::kKilled;
+}
+
 // The leader has ended by itself, and somebody of its tree lives.
 void Supervisor::Impl::OnLeaks(TreeState& tree) {
   const LeakPolicy& policy = tree.options.leaks;
-  if (Keeps(policy)) {
-    absl::StatusOr<kernel::Cgroup> leaf = LeafOf(tree);
-    // By itself only as far as we can see: LiveRun::End() has told it to.
-    if (leaf.ok() && containment::IsBeingEnded(*leaf)) {
-      BeginTeardown(tree, EndReason::kLeaderExited, /*first_signal=*/0);
-      return;
-    }
-  }
   if (!policy.keep.empty() && policy.on_leak != OnLeak::kKeep) {
     NoteError(tree, SetApart(tree));
     if (TryFinish(tree)) return;

@@ -73,6 +73,24 @@ TEST_F(KillRunTest, TermIsFirstAndIsEnoughForMost) {
   EXPECT_EQ(ended.output, "ended\n");
 }
 
+// Whoever looks at the report can tell it from a command that ends by itself
+// and leaves something behind.
+TEST_F(KillRunTest, IsNoLeakOfTheCommands) {
+  std::unique_ptr<Program> run = StartRun(
+      {"--name=told", "--on-leak=fail", "-k", "100ms",
+       "--report=" + File("report"), "bash", "-c",
+       absl::StrCat(
+           "trap 'exit 0' TERM; setsid bash -c 'trap \"\" TERM; touch ",
+           File("up"), "; while :; do sleep 1; done' & wait")});
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(File("up")); }));
+  EXPECT_EQ(Kill({"-k", "100ms", "told"}).exit_code(), 0);
+  EXPECT_EQ(run->Wait().exit_code(), 0);
+  nlohmann::json report = nlohmann::json::parse(ReadAll(File("report")));
+  EXPECT_EQ(report["reason"], "kill");
+  EXPECT_EQ(report["leaked_count"], 0);
+  EXPECT_EQ(report["drained"], true);
+}
+
 TEST_F(KillRunTest, MinusNineIsAtOnce) {
   std::unique_ptr<Program> run = StartDeaf("nine");
   EXPECT_EQ(Kill({"-9", "nine"}).exit_code(), 0);
