@@ -2,6 +2,7 @@
 
 #include <getopt.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ constexpr char kFreezeHelp[] =
     "\n"
     "Stops every process of the runs of these names, until 'treekill thaw'.\n"
     "They need not consent, cannot see it, and can be ended all the same; the\n"
-    "time of a --timeout goes on. Returns when all stand still.\n"
+    "time of a --timeout goes on. Returns when all stand still; if a process\n"
+    "has moved to another cgroup, where it goes on, says so, with status 1.\n"
     "\n";
 constexpr char kThawHelp[] =
     "Usage: treekill thaw NAME...\n"
@@ -33,6 +35,20 @@ constexpr char kMoreHelp[] =
     "\n"
     "Exit status: 0; 1 when no run is called NAME; 125 when treekill itself\n"
     "failed, as with a run that is held by a subreaper.\n";
+
+// Those who have moved out of the cgroup.
+absl::Status CheckAllStand(const LiveRun& run) {
+  absl::StatusOr<std::vector<Member>> members = run.Members();
+  if (!members.ok()) return members.status();
+  std::erase_if(*members, [](const Member& member) {
+    return std::find(member.escapes.begin(), member.escapes.end(),
+                     Escape::kMigrated) == member.escapes.end();
+  });
+  if (members->empty()) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat("no longer in the cgroup of ", run.info().id,
+                   ", and not frozen: ", Names(*members)));
+}
 
 int ForEachRun(int argc, char** argv, const char* help,
                absl::Status (*change)(LiveRun* run)) {
@@ -52,7 +68,8 @@ int ForEachRun(int argc, char** argv, const char* help,
   NamedRuns named = FindNamedRuns(reader.rest());
   for (LiveRun& run : named.runs) {
     absl::Status changed = change(&run);
-    if (!changed.ok()) named.status = FailOfTarget(changed);
+    if (changed.ok()) continue;
+    named.status = std::max(named.status, FailOfTarget(changed));
   }
   return named.status;
 }
@@ -60,8 +77,10 @@ int ForEachRun(int argc, char** argv, const char* help,
 }  // namespace
 
 int FreezeMain(int argc, char** argv) {
-  return ForEachRun(argc, argv, kFreezeHelp,
-                    [](LiveRun* run) { return run->Freeze(); });
+  return ForEachRun(argc, argv, kFreezeHelp, [](LiveRun* run) {
+    absl::Status frozen = run->Freeze();
+    return frozen.ok() ? CheckAllStand(*run) : frozen;
+  });
 }
 
 int ThawMain(int argc, char** argv) {

@@ -105,10 +105,12 @@ std::string BytesText(const std::optional<uint64_t>& bytes) {
 
 void AddRun(const RunListing& run, const Style& style, Table* table) {
   const LiveRunInfo& info = run.info;
+  size_t count =
+      run.members.has_value() ? run.members->size() : info.pids.size();
   table->AddRow({info.name.empty() ? "-" : Printable(info.name),
                  info.supervisor == 0 ? "-" : absl::StrCat(info.supervisor),
                  ContainmentName(info.containment), AgeText(info.age),
-                 absl::StrCat(info.pids.size()), CpuText(info.cpu_time),
+                 absl::StrCat(count), CpuText(info.cpu_time),
                  BytesText(info.memory), RunStateName(info.state),
                  CommandText(info.command_name, info.argv, style.utf8)});
   if (run.members.has_value()) DrawTree(*run.members, style, table);

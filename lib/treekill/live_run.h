@@ -104,16 +104,16 @@ class LiveRun final {
 
   // Who is alive, oldest first. Those who have moved out of its cgroup are
   // among them if their parents are. What cannot be told from outside is
-  // missing: Reach::parent_death_signal, and who holds the leader's output. A
-  // moment's picture; empty when it has ended.
+  // missing: who holds the leader's output. A moment's picture; empty when it
+  // has ended.
   absl::StatusOr<std::vector<Member>> Members() const;
 
-  // Stops all of it until Thaw(), also those who are born meanwhile: see
-  // cgroup.freeze, Linux 5.2. Its end is not held up by that. Blocks until
-  // everybody stands still or goes on; kDeadlineExceeded when that takes longer
-  // than `patience`: a member is in uninterruptible sleep, or a cgroup above is
-  // frozen. kNotFound: it has ended. kFailedPrecondition: it has no cgroup, or
-  // holds the caller.
+  // Stops all who are in its cgroup until Thaw(), also those who are born
+  // meanwhile: see cgroup.freeze, Linux 5.2. Its end is not held up by that.
+  // Blocks until everybody stands still or goes on; kDeadlineExceeded when that
+  // takes longer than `patience`: a member is in uninterruptible sleep, or a
+  // cgroup above is frozen. kNotFound: it has ended. kFailedPrecondition: it
+  // has no cgroup, or holds the caller.
   absl::Status Freeze(absl::Duration patience = absl::Seconds(10));
   absl::Status Thaw(absl::Duration patience = absl::Seconds(10));
 

@@ -27,7 +27,9 @@ Json RunToJson(const RunListing& run) {
   internal::SetBytes("command_name", info.command_name, &json);
   internal::SetBytes("command", info.argv, &json);
   if (info.argv_truncated) json["command_truncated"] = true;
-  json["member_count"] = info.pids.size();
+  // Those who have moved out are among the members only.
+  json["member_count"] =
+      run.members.has_value() ? run.members->size() : info.pids.size();
   if (info.cpu_time.has_value()) {
     json["cpu_time"] = absl::ToDoubleSeconds(*info.cpu_time);
   } else {

@@ -139,7 +139,9 @@ TEST_F(PsTest, FindsWhoHasLeftTheCgroup) {
       Name(), absl::StrCat("sleep 600 & echo $! >away; echo $! >", OwnCgroup(),
                            "/cgroup.procs; >ready; exec sleep 600\n"));
   AwaitRest(Name(), 1);
-  Json members = RunOf(Name(), {"--tree"})["members"];
+  Json run = RunOf(Name(), {"--tree"});
+  EXPECT_EQ(run["member_count"], 2);
+  Json members = run["members"];
   ASSERT_EQ(members.size(), 2u) << members;
   EXPECT_EQ(members[1]["pid"], PidIn("away"));
   EXPECT_EQ(members[1]["escapes"], Json({"migrated"}));

@@ -64,6 +64,20 @@ TEST_F(RunControlTest, FreezeStopsAndThawContinues) {
   Finish(*program);
 }
 
+TEST_F(RunControlTest, FreezeSaysWhoIsNotInTheCgroup) {
+  std::unique_ptr<Program> program = StartNamed(
+      Name(), absl::StrCat("sleep 600 & echo $! >away; echo $! >", OwnCgroup(),
+                           "/cgroup.procs; >ready; exec sleep 600\n"));
+  Outcome outcome = Treekill({"freeze", Name()});
+  EXPECT_EQ(outcome.exit_code(), 1);
+  EXPECT_THAT(
+      outcome.errors,
+      HasSubstr(absl::StrCat("and not frozen: ", PidIn("away"), " (sleep)\n")));
+  EXPECT_EQ(RunOf(Name())["state"], "frozen");
+  program->Signal(SIGTERM);
+  program->Wait();
+}
+
 TEST_F(RunControlTest, FrozenRunEndsAtOnce) {
   std::unique_ptr<Program> program = StartNamed(Name(), kHardToKill);
   EXPECT_EQ(Treekill({"freeze", Name()}).exit_code(), 0);
