@@ -49,10 +49,11 @@ std::string Summary(const TreeReport& report) {
   if (report.strays_killed > 0) {
     absl::StrAppend(&text, "; ", report.strays_killed, " had left the cgroup");
   }
-  return absl::StrCat(
-      text, report.killed ? "; SIGKILL was needed" : "",
-      report.drained ? "; nothing is left after " : "; given up after ",
-      absl::FormatDuration(report.teardown_time));
+  return absl::StrCat(text, report.killed ? "; SIGKILL was needed" : "",
+                      !report.drained       ? "; given up after "
+                      : report.kept.empty() ? "; nothing is left after "
+                                            : "; nothing else is left after ",
+                      absl::FormatDuration(report.teardown_time));
 }
 
 void SayWhoLeaked(const TreeReport& report) {

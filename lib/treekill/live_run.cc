@@ -208,15 +208,18 @@ std::vector<absl::StatusOr<RunEnd>> LiveRun::EndAll(
   std::vector<guardian::Finisher> finishers;
   std::vector<size_t> finished;
   for (LiveRun* run : runs) {
+    bool signalled = false;
     absl::StatusOr<std::unique_ptr<containment::Hold>> hold =
-        run->BeginEnd(options);
+        run->BeginEnd(options, &signalled);
     if (!hold.ok()) {
       ends.push_back(hold.status());
       continue;
     }
     guardian::RestOfTeardown rest;
     rest.drain_timeout = options.drain_timeout;
-    if (options.signal != SIGKILL) {
+    // Those in a PID namespace that is not below ours cannot be signalled one
+    // by one: then nobody has anything to do in the grace.
+    if (signalled) {
       rest.grace_end = kernel::MonotonicNow() + options.grace;
     }
     finished.push_back(ends.size());
@@ -246,14 +249,15 @@ absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::HoldToEnd() const {
   return hold;
 }
 
-// Sends the first signal.
 absl::StatusOr<std::unique_ptr<containment::Hold>> LiveRun::BeginEnd(
-    const EndOptions& options) {
+    const EndOptions& options, bool* signalled) {
   absl::StatusOr<std::unique_ptr<containment::Hold>> hold = HoldToEnd();
   if (!hold.ok()) return hold;
   impl_->MarkEnd();
   if (options.signal != SIGKILL) {
-    (*hold)->Signal(options.signal, /*only_group=*/0);
+    containment::SignalRound round =
+        (*hold)->Signal(options.signal, /*only_group=*/0);
+    *signalled = round.signalled > 0;
   }
   return hold;
 }

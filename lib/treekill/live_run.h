@@ -147,8 +147,10 @@ class LiveRun final {
 
  private:
   absl::StatusOr<std::unique_ptr<containment::Hold>> HoldToEnd() const;
+  // Sends the first signal, if that is another than SIGKILL: did anybody get
+  // it?
   absl::StatusOr<std::unique_ptr<containment::Hold>> BeginEnd(
-      const EndOptions& options);
+      const EndOptions& options, bool* signalled);
 
   std::unique_ptr<Impl> impl_;
 };

@@ -91,6 +91,16 @@ TEST_F(KillRunTest, IsNoLeakOfTheCommands) {
   EXPECT_EQ(report["drained"], true);
 }
 
+// None of its processes can be signalled from there, so none needs time.
+TEST_F(KillRunTest, FromAnotherPidNamespaceIsAtOnce) {
+  std::unique_ptr<Program> run = StartDeaf("outside");
+  Outcome outcome = Start({"unshare", "--pid", "--fork", "--mount-proc",
+                           TreekillPath(), "kill", "-k", "1000s", "outside"})
+                        ->Wait();
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
+  EXPECT_EQ(run->Wait().signal(), SIGKILL);
+}
+
 TEST_F(KillRunTest, MinusNineIsAtOnce) {
   std::unique_ptr<Program> run = StartDeaf("nine");
   EXPECT_EQ(Kill({"-9", "nine"}).exit_code(), 0);
