@@ -79,7 +79,7 @@ void PatientReader::Ask(int fd) {
 bool PatientReader::AwaitAnswer() {
   std::atomic<uint32_t>& turn = helper_->desk.turn;
   absl::Duration until = MonotonicNow() + patience_ / 4;
-  while (turn.load() != ReaderDesk::kParents) {
+  while (!ComesSoon(turn, ReaderDesk::kParents)) {
     absl::Duration left = until - MonotonicNow();
     if (left <= absl::ZeroDuration()) return false;
     timespec patience = absl::ToTimespec(left);

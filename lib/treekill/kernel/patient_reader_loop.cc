@@ -25,13 +25,28 @@ int64_t ReadAll(const ReaderDesk& desk) {
 
 }  // namespace
 
+bool ComesSoon(const std::atomic<uint32_t>& turn, uint32_t whose) {
+  constexpr int kLooks = 20000;
+  constexpr int kLooksPerYield = 100;
+  for (int i = 0; i < kLooks; ++i) {
+    if (turn.load() == whose) return true;
+    if (i % kLooksPerYield == 0) Call(SYS_sched_yield);
+#if defined(__x86_64__)
+    __asm__ volatile("pause");
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+  }
+  return false;
+}
+
 void RunReaderLoop(void* argument) {
   auto* desk = static_cast<ReaderDesk*>(argument);
   Call(SYS_prctl, PR_SET_NAME, "treekill-reader", 0, 0, 0);
   Call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   if (Call(SYS_getppid) != desk->parent) Call(SYS_exit_group, 127);
   while (true) {
-    while (desk->turn.load() != ReaderDesk::kHelpers) {
+    while (!ComesSoon(desk->turn, ReaderDesk::kHelpers)) {
       Call(SYS_futex, &desk->turn, FUTEX_WAIT, ReaderDesk::kParents, nullptr,
            nullptr, 0);
     }
