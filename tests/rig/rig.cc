@@ -54,7 +54,8 @@ class OwnCgroupEnvironment final : public testing::Environment {
     HostInfo host = ProbeHost();
     if (!host.cgroup.ok()) return;
     parent_ = host.own_cgroup;
-    own_ = absl::StrCat(parent_, "/tk-tests-", getpid());
+    // A killed one of this number may have left its own.
+    own_ = absl::StrCat(parent_, "/tk-tests-", getpid(), "-", RandomText());
     ASSERT_TRUE(fs::create_directory(own_));
     Enter(own_);
   }
