@@ -35,13 +35,18 @@ class SlowReaderTest : public DeathTest {
     return [this, fd] { dup2(ends_[1], fd); };
   }
 
-  // Waits until nobody of the run is alive but treekill itself, which has
-  // something to say.
+  // Waits until nobody of the run is alive, after it has made "up", but
+  // treekill itself, which has something to say.
   bool EndsButForTreekill(const Program& program) {
-    return Eventually([&] {
-      return FindByCookie(cookie()) == std::vector<pid_t>{program.pid()} &&
-             SleepsIn(program.pid(), "poll");
-    });
+    return Comes("up") && Eventually([&] {
+             return FindByCookie(cookie()) ==
+                        std::vector<pid_t>{program.pid()} &&
+                    SleepsIn(program.pid(), "poll");
+           });
+  }
+
+  std::string Up(const std::string& script) const {
+    return absl::StrCat(">'", File("up"), "'; ", script);
   }
 
   std::string ReadAllOfIt() {
@@ -57,7 +62,8 @@ class SlowReaderTest : public DeathTest {
 
 TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpATimeout) {
   std::unique_ptr<Program> program =
-      StartRun({"-v", "--timeout=300ms", "sleep", "600"}, To(STDERR_FILENO));
+      StartRun({"-v", "--timeout=300ms", "sh", "-c", Up("exec sleep 600")},
+               To(STDERR_FILENO));
   EXPECT_TRUE(EndsButForTreekill(*program));
   program->Signal(SIGTERM);
   EXPECT_EQ(program->Wait().exit_code(), 124);
@@ -65,8 +71,8 @@ TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpATimeout) {
 
 TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpASignal) {
   std::unique_ptr<Program> program =
-      StartRun({"-v", "sleep", "600"}, To(STDERR_FILENO));
-  EXPECT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() >= 2; }));
+      StartRun({"-v", "sh", "-c", Up("exec sleep 600")}, To(STDERR_FILENO));
+  EXPECT_TRUE(Comes("up"));
   program->Signal(SIGTERM);
   // Once is enough.
   EXPECT_EQ(program->Wait().signal(), SIGTERM);
@@ -76,7 +82,7 @@ TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpASignal) {
 TEST_F(SlowReaderTest, OfTheCommandsErrorsAsWell) {
   ReadAllOfIt();
   std::unique_ptr<Program> program =
-      StartRun({"--on-leak=warn", "sh", "-c", "setsid yes >&2 & sleep 0.3"},
+      StartRun({"--on-leak=warn", "sh", "-c", Up("setsid yes >&2 & sleep 0.3")},
                To(STDERR_FILENO));
   EXPECT_TRUE(EndsButForTreekill(*program));
   program->Signal(SIGTERM);
@@ -85,7 +91,7 @@ TEST_F(SlowReaderTest, OfTheCommandsErrorsAsWell) {
 
 TEST_F(SlowReaderTest, OfTheReportCanBeGivenUp) {
   std::unique_ptr<Program> program =
-      StartRun({"--report=fd:3", "sleep", "0"}, To(3));
+      StartRun({"--report=fd:3", "sh", "-c", Up("")}, To(3));
   EXPECT_TRUE(EndsButForTreekill(*program));
   program->Signal(SIGTERM);
   Outcome outcome = program->Wait();
@@ -97,7 +103,7 @@ TEST_F(SlowReaderTest, OfTheReportCanBeGivenUp) {
 
 TEST_F(SlowReaderTest, GetsWhatIsSaidAtTheEnd) {
   std::unique_ptr<Program> program =
-      StartRun({"-v", "sleep", "0"}, To(STDERR_FILENO));
+      StartRun({"-v", "sh", "-c", Up("")}, To(STDERR_FILENO));
   EXPECT_TRUE(EndsButForTreekill(*program));
   ReadAllOfIt();
   EXPECT_EQ(program->Wait().exit_code(), 0);
