@@ -214,7 +214,8 @@ TEST_F(LeakTest, SignalsEndTheWait) {
     ASSERT_TRUE(Eventually([&] {
       return FindByCookie(cookie()).size() == 2 && !Read("leader").empty() &&
              !std::filesystem::exists(
-                 absl::StrCat("/proc/", std::stoi(Read("leader")), "/exe"));
+                 absl::StrCat("/proc/", std::stoi(Read("leader")), "/exe")) &&
+             SleepsIn(run->pid(), "poll");
     }));
     run->Signal(signal);
     EXPECT_EQ(run->Wait().exit_code(), 7);
