@@ -245,6 +245,22 @@ long TryCloneHelper(CloneCall call, HelperMemory* memory, Child* child) {
 #endif
 }
 
+// By clone(2) where there is no clone3(2). `attempt` returns the pid or -errno.
+template <typename Memory>
+absl::StatusOr<Child> CloneByEither(long (*attempt)(CloneCall, Memory*, Child*),
+                                    Memory* memory) {
+  Child child;
+  CloneCall call = CloneCall::kClone3;
+  long pid = attempt(call, memory, &child);
+  if (MeansNoClone3(pid)) {
+    call = CloneCall::kClone;
+    pid = attempt(call, memory, &child);
+  }
+  if (pid >= 0) return child;
+  return CloneFailure(static_cast<int>(-pid), NameOf(call),
+                      /*to_cgroup=*/false);
+}
+
 // A child that gave up before it was where it was to be.
 absl::StatusOr<Child> AfterFailure(Child child, bool to_cgroup) {
   absl::Status reaped = ReapChild(child.pidfd.get());
@@ -299,33 +315,15 @@ absl::Status ProbeCloneIntoCgroup() {
 }
 
 absl::StatusOr<Child> CloneParked(ParkedMemory* memory) {
-  Child child;
-  CloneCall call = CloneCall::kClone3;
-  long pid = TryCloneParked(call, memory, &child);
-  if (MeansNoClone3(pid)) {
-    call = CloneCall::kClone;
-    pid = TryCloneParked(call, memory, &child);
-  }
-  if (pid < 0) {
-    return CloneFailure(static_cast<int>(-pid), NameOf(call),
-                        /*to_cgroup=*/false);
-  }
+  absl::StatusOr<Child> child = CloneByEither(TryCloneParked, memory);
+  if (!child.ok()) return child;
   // By us, so that it is so before we go on, and need not wait for the child.
-  if (memory->plan.new_process_group) setpgid(child.pid, child.pid);
+  if (memory->plan.new_process_group) setpgid(child->pid, child->pid);
   return child;
 }
 
 absl::StatusOr<Child> CloneHelper(HelperMemory* memory) {
-  Child child;
-  CloneCall call = CloneCall::kClone3;
-  long pid = TryCloneHelper(call, memory, &child);
-  if (MeansNoClone3(pid)) {
-    call = CloneCall::kClone;
-    pid = TryCloneHelper(call, memory, &child);
-  }
-  if (pid >= 0) return child;
-  return CloneFailure(static_cast<int>(-pid), NameOf(call),
-                      /*to_cgroup=*/false);
+  return CloneByEither(TryCloneHelper, memory);
 }
 
 }  // namespace treekill::kernel
