@@ -14,6 +14,15 @@ using ::testing::SizeIs;
 
 class ChannelTest : public ::testing::Test {
  protected:
+  // Of what the near one has sent.
+  void ExpectEnd() {
+    char text[8];
+    absl::StatusOr<Received> end =
+        Receive(channel_.far.get(), text, sizeof(text));
+    ASSERT_TRUE(end.ok()) << end.status();
+    EXPECT_EQ(end->size, 0u);
+  }
+
   void SetUp() override {
     before_ = rig::OpenFds();
     absl::StatusOr<Channel> channel = MakeChannel();
@@ -70,11 +79,7 @@ TEST_F(ChannelTest, TheLastMessageOfOneWhoHasNotReadAllIsThere) {
       Send(channel_.far.get(), "unread", 6, {}, absl::ZeroDuration()).ok());
   channel_.near.reset();
   EXPECT_EQ(ReceiveText(), "last");
-  char text[8];
-  absl::StatusOr<Received> end =
-      Receive(channel_.far.get(), text, sizeof(text));
-  ASSERT_TRUE(end.ok()) << end.status();
-  EXPECT_EQ(end->size, 0u);
+  ExpectEnd();
 }
 
 TEST_F(ChannelTest, OfAMessageThatIsTooLongTheRestIsDropped) {
@@ -127,11 +132,7 @@ TEST_F(ChannelTest, ThereIsAnEndWhenTheOtherSideIsClosed) {
   EXPECT_TRUE(SendText("last").ok());
   channel_.near.reset();
   EXPECT_EQ(ReceiveText(), "last");
-  char text[8];
-  absl::StatusOr<Received> end =
-      Receive(channel_.far.get(), text, sizeof(text));
-  ASSERT_TRUE(end.ok()) << end.status();
-  EXPECT_EQ(end->size, 0u);
+  ExpectEnd();
 }
 
 TEST_F(ChannelTest, NobodyListens) {
