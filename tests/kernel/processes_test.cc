@@ -1,11 +1,11 @@
 // Ending what somebody else has started, by the library.
 #include "treekill/processes.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "tests/kernel/fixture.h"
@@ -341,18 +341,10 @@ TEST_F(ProcessesTest, WhatIsNoneIsToldByItsCode) {
 
 TEST_F(ProcessesTest, AThreadIsNoProcess) {
   pid_t pid = Fork([](int ready) {
-    static int fd;
-    fd = ready;
-    static char stack[65536] __attribute__((aligned(16)));
-    clone(
-        [](void*) {
-          Say(fd);
-          while (true) pause();
-          return 0;
-        },
-        stack + sizeof(stack),
-        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD,
-        nullptr);
+    std::thread([ready] {
+      Say(ready);
+      while (true) pause();
+    }).detach();
     while (true) pause();
   });
   pid_t thread = 0;

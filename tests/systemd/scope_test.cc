@@ -404,20 +404,29 @@ TEST_F(InTheMiddle, TreekillIsKilledAtItsStart) {
 
 // On the system's bus anybody may send anybody a signal.
 TEST_F(InTheMiddle, ASignalThatIsNotSystemdsIsNotBelieved) {
-  Program run(Treekill({"--unit=mine", "sleep", "3"}), environment());
-  ASSERT_TRUE(Eventually([&] { return FindByCookie(cookie()).size() >= 3; }));
-  std::string names = Run({"busctl", "list", "--unique", "--no-legend"}).output;
-  int sent = 0;
-  for (absl::string_view line : absl::StrSplit(names, '\n')) {
-    std::string name(line.substr(0, line.find(' ')));
-    if (name.empty()) continue;
-    sent += RunInSession(kTester,
-                         {"busctl", "--system", "emit", "--destination=" + name,
-                          "/org/freedesktop/systemd1/unit/mine_2escope",
-                          "org.freedesktop.systemd1.Scope", "RequestStop"})
-                .exit_code() == 0;
-  }
-  EXPECT_GT(sent, 3);
+  TempDir folder;
+  std::string sent = folder.path() + "/sent";
+  Program run(
+      Treekill({"--unit=mine", "sh", "-c",
+                "until [ -e \"$0\" ]; do sleep 0.1; done; sleep 1", sent}),
+      environment());
+  std::string name;
+  ASSERT_TRUE(Eventually([&] {
+    name = Run({"sh", "-c",
+                "busctl list --unique --no-legend | "
+                "awk '$3 == \"treekill-system\" { printf \"%s\", $1 }'"})
+               .output;
+    return !name.empty();
+  }));
+  ASSERT_TRUE(Eventually([&] {
+    return Run({"systemctl", "is-active", "mine.scope"}).output == "active\n";
+  }));
+  Outcome emitted = RunInSession(
+      kTester, {"busctl", "--system", "emit", "--destination=" + name,
+                "/org/freedesktop/systemd1/unit/mine_2escope",
+                "org.freedesktop.systemd1.Scope", "RequestStop"});
+  EXPECT_EQ(emitted.exit_code(), 0) << emitted.errors;
+  WriteAll(sent, "");
   Outcome outcome = run.Wait();
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
 }
