@@ -140,11 +140,6 @@ class DeathTest : public CliTest {
     return stat.has_value() && !stat->IsDead();
   }
 
-  static char StateOf(pid_t pid) {
-    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-    return stat.has_value() ? stat->state : '?';
-  }
-
   void ExpectAllGone(pid_t guardian) {
     EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), testing::IsEmpty());
     EXPECT_TRUE(Eventually([] { return LeftLeaves().empty(); }));

@@ -34,17 +34,6 @@ constexpr char kHardToKill[] =
     "echo $$ >ready; wait; sleep 600";
 constexpr size_t kHardToKillCount = 6;
 
-char StateOf(pid_t pid) {
-  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-  return stat.has_value() ? stat->state : '-';
-}
-
-// Through with fork and exec, in which a signal may be lost.
-bool IsAtRest(pid_t pid) {
-  return StateOf(pid) == 'T' || SleepsIn(pid, "do_wait") ||
-         SleepsIn(pid, "nanosleep") || SleepsIn(pid, "sigsuspend");
-}
-
 class KillTest : public CliTest {
  protected:
   Outcome Kill(Arguments arguments) {

@@ -40,9 +40,7 @@ class RunsTest : public DeathTest {
     EXPECT_TRUE(Eventually([&] {
       std::vector<pid_t> pids = RunOf(name)["pids"];
       return pids.size() == count &&
-             std::all_of(pids.begin(), pids.end(), [](pid_t pid) {
-               return SleepsIn(pid, "nanosleep") || SleepsIn(pid, "do_wait");
-             });
+             std::all_of(pids.begin(), pids.end(), IsAtRest);
     })) << Treekill({"ps", "--tree", name}).output;
   }
 

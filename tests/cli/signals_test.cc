@@ -15,11 +15,6 @@ namespace {
 
 using ::testing::IsEmpty;
 
-char StateOf(pid_t pid) {
-  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-  return stat.has_value() ? stat->state : '?';
-}
-
 constexpr char kWait[] =
     "while [ ! -e done ]; do sleep 0.02; done\n"
     "exit 4\n";

@@ -197,11 +197,6 @@ struct Swap {
 };
 Swap swap;
 
-char StateOf(pid_t pid) {
-  std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-  return stat.has_value() ? stat->state : '-';
-}
-
 // Both sleep when it returns.
 pid_t ForkWithChildAs(pid_t number, pid_t* child) {
   int fds[2];
@@ -216,7 +211,9 @@ pid_t ForkWithChildAs(pid_t number, pid_t* child) {
   bool ready = read(fds[0], child, sizeof(*child)) == sizeof(*child);
   close(fds[0]);
   close(fds[1]);
-  Await([&] { return StateOf(*child) == 'S' && StateOf(number) == 'S'; });
+  Await([&] {
+    return rig::StateOf(*child) == 'S' && rig::StateOf(number) == 'S';
+  });
   return ready ? parent : -1;
 }
 
@@ -305,7 +302,7 @@ TEST_F(PidReuseTest, OfAForeignReaperBeforeEachSystemCall) {
       (void)(*hold)->Kill();
       kernel::SetFaultHookForTesting(nullptr);
       due = swap.innocent > 0;
-      if (due && StateOf(swap.child) != 'S') ++page_->wrong;
+      if (due && rig::StateOf(swap.child) != 'S') ++page_->wrong;
       for (pid_t pid : {swap.child, member, kNumber}) {
         if (pid > 0) kill(pid, SIGKILL);
       }

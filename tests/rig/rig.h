@@ -48,9 +48,15 @@ inline constexpr char kCookieVariable[] = "TREEKILL_TEST_COOKIE";
 // environment or arguments.
 std::vector<pid_t> FindByCookie(const std::string& cookie);
 
+// As /proc/PID/stat has it: proc(5); '-' of none.
+char StateOf(pid_t pid);
+
 // Does the process sleep in a function of the kernel's with `part` in its name?
-// Before Linux 5.16 that is not told, and it is enough that it sleeps.
 bool SleepsIn(pid_t pid, const std::string& part);
+
+// Is it through with fork and exec, in which a signal may be lost: stopped, in
+// sleep(1) or in a shell's wait or sigsuspend?
+bool IsAtRest(pid_t pid);
 
 // Waits until FindByCookie() finds nobody, and returns who is left.
 std::vector<pid_t> WaitForNobody(const std::string& cookie,

@@ -11,8 +11,6 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "tests/systemd/scope_fixture.h"
-#include "treekill/kernel/proc.h"
-#include "treekill/kernel/process_directory.h"
 
 namespace treekill::rig {
 namespace {
@@ -65,15 +63,6 @@ class UnitTest : public ScopeTest {
       return pids.size() == count &&
              std::all_of(pids.begin(), pids.end(), IsAtRest);
     })) << testing::PrintToString(FindByCookie(cookie()));
-  }
-
-  static bool IsAtRest(pid_t pid) {
-    std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-    absl::StatusOr<kernel::ProcessDirectory> process =
-        kernel::ProcessDirectory::Open(pid);
-    std::string channel = process.ok() ? process->WaitChannel() : "";
-    return (stat.has_value() && stat->state == 'T') || channel == "do_wait" ||
-           absl::StrContains(channel, "nanosleep");
   }
 
   std::string StateOf(Who who, const std::string& unit) const {
