@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <string>
@@ -50,14 +51,19 @@ class ReaperTest : public DeathTest {
     return stat.has_value() ? stat->parent : 0;
   }
 
-  // At one instant: those who are stopped can do nothing in between. The outer
-  // one is the first, as it would let the inner one go on.
+  // At one instant: those who are stopped can do nothing in between. From
+  // above, as each would let the one below it go on.
   static void KillTogether(const Line& line, const std::vector<pid_t>& pids) {
-    for (pid_t pid : {line.outer, line.inner, line.treekill}) {
+    for (pid_t pid : {line.treekill, line.outer, line.inner}) {
       kill(pid, SIGSTOP);
       EXPECT_TRUE(Eventually([pid] { return StateOf(pid) == 'T'; }));
     }
-    for (pid_t pid : pids) kill(pid, SIGKILL);
+    // And from below: when treekill dies the kernel lets those go on who were
+    // stopped in a process group that is orphaned by that.
+    for (pid_t pid : {line.inner, line.outer, line.treekill}) {
+      bool is_meant = std::find(pids.begin(), pids.end(), pid) != pids.end();
+      if (is_meant) kill(pid, SIGKILL);
+    }
     for (pid_t pid : {line.treekill, line.inner, line.outer}) {
       if (IsAlive(pid)) kill(pid, SIGCONT);
     }
