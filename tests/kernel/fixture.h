@@ -46,9 +46,9 @@ class KernelTest : public ::testing::Test {
 
   void TearDown() override {
     if (own_.empty()) return;
-    EXPECT_THAT(rig::LeftLeaves(), ::testing::IsEmpty());
-    rig::Eventually([&] { return Members().size() == 1; }, absl::Seconds(5));
+    rig::Eventually([&] { return Members().size() == 1; });
     EXPECT_THAT(Members(), ::testing::ElementsAre(getpid()));
+    EXPECT_THAT(rig::LeftLeaves(), ::testing::IsEmpty());
     CleanUp();
     EXPECT_EQ(rig::OpenFds(), fds_before_);
   }
