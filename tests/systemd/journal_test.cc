@@ -97,7 +97,7 @@ INSTANTIATE_TEST_SUITE_P(Journal, ForBoth,
 TEST_P(ForBoth, TheThreeEventsAreFoundByTheirIds) {
   Outcome outcome =
       RunAs(GetParam(), Treekill({"--name=nightly", "--unit=mine", "sh", "-c",
-                                  "setsid sleep 1000 & sleep 0.3; exit 3"}));
+                                  "setsid sleep 1000 & sleep 1; exit 3"}));
   EXPECT_EQ(outcome.exit_code(), 3) << outcome.errors;
   EXPECT_THAT(outcome.errors, IsEmpty());
 
@@ -114,7 +114,7 @@ TEST_P(ForBoth, TheThreeEventsAreFoundByTheirIds) {
     EXPECT_EQ(Field(entry, "TREEKILL_CONTAINMENT"), "scope");
     EXPECT_EQ(Field(entry, "TREEKILL_LEADER_PID"), leader);
     EXPECT_EQ(Field(entry, "TREEKILL_COMMAND"),
-              "sh -c setsid sleep 1000 & sleep 0.3; exit 3");
+              "sh -c setsid sleep 1000 & sleep 1; exit 3");
     EXPECT_THAT(Field(entry, "TREEKILL_CGROUP"),
                 HasSubstr("/mine.scope/treekill-nightly-"));
   }
