@@ -29,9 +29,17 @@ using internal::TreeState;
 // cgroup tells of one change in 10 ms only, and other holds of none.
 constexpr absl::Duration kFirstAsk = absl::Milliseconds(1);
 constexpr absl::Duration kLastAsk = absl::Milliseconds(64);
+// There is no event of a parent that has died at last, and whose child was
+// being born when it was signalled.
+constexpr absl::Duration kLastAskForLatecomers = absl::Seconds(1);
 // From this interval on SIGKILL is repeated each time: on kernels before 6.14 a
 // fork in flight can miss it, and there is no event of that.
 constexpr absl::Duration kKillAgain = absl::Milliseconds(16);
+
+// Is the first signal more than the leader's?
+bool IsForMembers(KillMode mode) {
+  return mode == KillMode::kControlGroup || mode == KillMode::kProcessGroup;
+}
 
 ExitStatus ToExitStatus(const kernel::ChildEnd& end) {
   switch (end.how) {
@@ -139,7 +147,7 @@ void Supervisor::Impl::OnAlarm(TreeState& tree) {
         StartStep(tree, tree.step + 1);
         return;
       }
-      SignalLatecomers(tree);
+      if (IsForMembers(KillModeNow(tree))) tree.hold->SignalLatecomers();
       AskLater(tree);
       return;
     case Phase::kDrain:
@@ -244,7 +252,10 @@ void Supervisor::Impl::StartStep(TreeState& tree, size_t step) {
 }
 
 void Supervisor::Impl::AskLater(TreeState& tree) {
-  tree.ask = std::min(std::max(tree.ask * 2, kFirstAsk), kLastAsk);
+  bool has_events = tree.hold->events_fd() >= 0 && !tree.hold->EventsAreOver();
+  bool only_latecomers = has_events && tree.phase == Phase::kGrace;
+  tree.ask = std::clamp(tree.ask * 2, kFirstAsk,
+                        only_latecomers ? kLastAskForLatecomers : kLastAsk);
   absl::Duration moment = kernel::MonotonicNow() + tree.ask;
   if (tree.phase == Phase::kDrain) {
     SetAlarm(tree, std::min(moment, tree.drain_end));
@@ -253,24 +264,16 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
   absl::Duration end = tree.phase == Phase::kWait
                            ? std::min(tree.timeout_end, tree.wait_end)
                            : tree.grace_end;
-  bool has_events = tree.hold->events_fd() >= 0 && !tree.hold->EventsAreOver();
-  bool relies_on_events = has_events && tree.ask >= kKillAgain;
+  bool relies_on_events =
+      has_events && tree.phase == Phase::kWait && tree.ask >= kKillAgain;
   SetAlarm(tree, relies_on_events ? end : std::min(moment, end));
-}
-
-// Born of a fork that was under way when its parent was signalled and died.
-void Supervisor::Impl::SignalLatecomers(TreeState& tree) {
-  KillMode mode = KillModeNow(tree);
-  if (mode == KillMode::kMixed || mode == KillMode::kProcess) return;
-  tree.hold->SignalLatecomers(tree.options.teardown.steps[tree.step].signal,
-                              GroupToSignal(tree, mode));
 }
 
 // Returns false when there is nobody to wait for.
 bool Supervisor::Impl::SendStepSignal(TreeState& tree, int signal) {
   KillMode mode = KillModeNow(tree);
   bool anybody = false;
-  if (mode == KillMode::kControlGroup || mode == KillMode::kProcessGroup) {
+  if (IsForMembers(mode)) {
     containment::SignalRound round =
         tree.hold->Signal(signal, GroupToSignal(tree, mode));
     NoteError(tree, round.error);

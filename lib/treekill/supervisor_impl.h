@@ -231,7 +231,6 @@ class Supervisor::Impl final {
   void OnTimeout(TreeState& tree);
   void StartStep(TreeState& tree, size_t step);
   bool SendStepSignal(TreeState& tree, int signal);
-  void SignalLatecomers(TreeState& tree);
   void StartDrain(TreeState& tree);
   void AskLater(TreeState& tree);
   void NoteLeaks(TreeState& tree);

@@ -8,12 +8,14 @@
 namespace treekill::kernel {
 namespace {
 
+constexpr char kCaught[] = "SigCgt:\t0000000000000002\n";
+
 std::string Status(const std::string& uid, const std::string& pids,
-                   const std::string& ignored) {
+                   const std::string& ignored,
+                   const std::string& caught = kCaught) {
   return "Name:\tUid:\t1\nUmask:\t0022\nState:\tS "
          "(sleeping)\nTgid:\t6\nPid:\t7\n" +
-         uid + pids + "SigBlk:\tffffffffffffffff\n" + ignored +
-         "SigCgt:\t0000000000000002\n";
+         uid + pids + "SigBlk:\tffffffffffffffff\n" + ignored + caught;
 }
 
 constexpr char kUid[] = "Uid:\t1000\t1001\t1002\t1003\n";
@@ -28,6 +30,7 @@ TEST(ParseProcessStatus, EveryField) {
   EXPECT_EQ(status->real_uid, 1000U);
   EXPECT_EQ(status->uid, 1001U);
   EXPECT_EQ(status->ignored_signals, 0x4001U);
+  EXPECT_EQ(status->caught_signals, 0x2U);
   EXPECT_FALSE(status->IsInInnerNamespace());
   EXPECT_FALSE(status->IsNamespaceInit());
 }
@@ -57,6 +60,8 @@ TEST(ParseProcessStatus, WhatIsNone) {
       ParseProcessStatus(Status("Uid:\t1\n", kPids, kIgnored)).has_value());
   EXPECT_FALSE(
       ParseProcessStatus(Status(kUid, kPids, "SigIgn:\tx\n")).has_value());
+  EXPECT_FALSE(
+      ParseProcessStatus(Status(kUid, kPids, kIgnored, "")).has_value());
 }
 
 }  // namespace

@@ -14,14 +14,32 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
+#include "treekill/kernel/process_directory.h"
 
 namespace treekill::containment {
 namespace {
 
 // A fork bomb always has members that have not been signalled yet.
 constexpr int kMaxSignalPasses = 10;
+
+// For so long after a signal a fork may have been under way, or been held up by
+// it, as on a busy machine. Who is born later, or of a parent that catches the
+// signal and lives on for longer, may be meant to tidy up.
+constexpr absl::Duration kInFlight = absl::Milliseconds(500);
+
+// Does it catch or ignore the signal?
+bool Survives(pid_t pid, int signal) {
+  absl::StatusOr<kernel::ProcessDirectory> directory =
+      kernel::ProcessDirectory::Open(pid);
+  if (!directory.ok()) return false;
+  absl::StatusOr<kernel::ProcessStatus> status = directory->Status();
+  if (!status.ok()) return false;
+  uint64_t survived = status->caught_signals | status->ignored_signals;
+  return (survived >> (signal - 1) & 1) != 0;
+}
 
 class CgroupLeaf final : public Hold {
  public:
@@ -96,24 +114,38 @@ class CgroupLeaf final : public Hold {
     SignalRound round;
     // A frozen member would sleep through the whole grace period.
     round.error = leaf_.Thaw();
+    signal_ = signal;
+    only_group_ = only_group;
     signalled_.clear();
+    signalled_at_ = kernel::BootTimeNow();
     SignalInPasses(signal, only_group, &signalled_, &round);
     return round;
   }
 
-  void SignalLatecomers(int signal, pid_t only_group) override {
+  void SignalLatecomers() override {
+    if (signal_ == 0) return;
     absl::StatusOr<kernel::CgroupMembers> members = leaf_.Members();
     if (!members.ok()) return;
     const std::unordered_set<pid_t> alive(members->pids.begin(),
                                           members->pids.end());
+    const absl::Duration until = signalled_at_ + kInFlight;
+    bool is_early = kernel::BootTimeNow() < until;
     SignalRound ignored;
     for (pid_t pid : members->pids) {
       if (signalled_.count(pid) > 0) continue;
       std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
-      if (!stat.has_value() || alive.count(stat->parent) > 0) continue;
-      if (only_group != 0 && stat->process_group != only_group) continue;
+      if (!stat.has_value()) continue;
+      bool is_in_group = only_group_ == 0 || stat->process_group == only_group_;
+      bool is_meant = is_in_group && stat->StartedAt() < until;
+      bool is_orphan = alive.count(stat->parent) == 0;
+      // A parent that dies of the signal may take its time.
+      bool may_become_one =
+          !is_orphan && (is_early || !Survives(stat->parent, signal_));
+      if (is_meant && may_become_one) continue;
       signalled_.insert(pid);
-      SignalMember(pid, *members, signal, &ignored);
+      if (is_meant && is_orphan) {
+        SignalMember(pid, *members, signal_, &ignored);
+      }
     }
   }
 
@@ -220,7 +252,12 @@ class CgroupLeaf final : public Hold {
   kernel::UniqueFd events_fd_;
   const pid_t maker_;
   pid_t leader_ = 0;
-  // By the last Signal().
+  // The last Signal(), if any.
+  int signal_ = 0;
+  pid_t only_group_ = 0;
+  // A moment of kernel::BootTimeNow().
+  absl::Duration signalled_at_;
+  // Or not to be signalled.
   std::unordered_set<pid_t> signalled_;
   // Kill() may be called by any thread.
   std::atomic<bool> refused_ = false;

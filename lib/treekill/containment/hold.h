@@ -101,10 +101,11 @@ class Hold {
   // born meanwhile are sent it too, as far as that ends.
   virtual SignalRound Signal(int signal, pid_t only_group) = 0;
 
-  // Sends the signal of the last Signal() to those whom it has missed because
-  // they were just being born, as far as their parent is dead by now: the child
-  // of one that lives may be what its signal handler has started.
-  virtual void SignalLatecomers(int /*signal*/, pid_t /*only_group*/) {}
+  // Repeats the last Signal() for those whom it has missed because they were
+  // just being born, as far as their parent is dead by now, and without a word
+  // of what fails. Not for what a signal handler has started, as far as that
+  // can be told: to be called again and again, the first times soon.
+  virtual void SignalLatecomers() {}
 
   // SIGKILL to every member. Returns before they are dead; may be repeated.
   virtual absl::Status Kill() = 0;

@@ -30,7 +30,10 @@ absl::Duration Finisher::Advance() {
   absl::StatusOr<bool> empty = hold_->IsEmpty();
   if ((!empty.ok() || *empty) && TryRemove()) return absl::InfiniteDuration();
   if (drain_end_ == absl::InfiniteDuration()) {
-    if (now < rest_.grace_end) return AskAgain(rest_.grace_end);
+    if (now < rest_.grace_end) {
+      hold_->SignalLatecomers();
+      return AskAgain(rest_.grace_end);
+    }
     if (next_step_ < rest_.steps.size() &&
         rest_.steps[next_step_].signal != SIGKILL) {
       const Step& step = rest_.steps[next_step_++];

@@ -37,6 +37,7 @@ std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
   bool has_uid = false;
   bool has_process = false;
   bool has_signals = false;
+  bool has_handlers = false;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     if (absl::ConsumePrefix(&line, "Uid:")) {
       std::vector<absl::string_view> ids =
@@ -54,9 +55,14 @@ std::optional<ProcessStatus> ParseProcessStatus(const std::string& text) {
     } else if (absl::ConsumePrefix(&line, "SigIgn:")) {
       has_signals = absl::SimpleHexAtoi(absl::StripAsciiWhitespace(line),
                                         &status.ignored_signals);
+    } else if (absl::ConsumePrefix(&line, "SigCgt:")) {
+      has_handlers = absl::SimpleHexAtoi(absl::StripAsciiWhitespace(line),
+                                         &status.caught_signals);
     }
   }
-  if (!has_process || !has_uid || !has_signals) return std::nullopt;
+  if (!has_process || !has_uid || !has_signals || !has_handlers) {
+    return std::nullopt;
+  }
   return status;
 }
 

@@ -25,8 +25,9 @@ struct ProcessStatus {
   uid_t real_uid = 0;
   // Effective.
   uid_t uid = 0;
-  // Bit N-1 is signal N.
+  // Bit N-1 is signal N; caught are those that have a handler.
   uint64_t ignored_signals = 0;
+  uint64_t caught_signals = 0;
   // Its pids, from this PID namespace's inwards to that of its own.
   std::vector<pid_t> namespace_pids;
 
