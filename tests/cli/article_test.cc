@@ -70,13 +70,13 @@ TEST_F(ArticleTest, KillAfterReachesTheTreeWhenTheLeaderIsGone) {
   const std::string script =
       "(trap '' TERM; while :; do sleep 1; done) & exec sleep 60";
   Outcome timeout = RunProgram(
-      {"timeout", "-k", "0.2", "0.5", "bash", "-c", script}, environment());
+      {"timeout", "-k", "0.2", "2", "bash", "-c", script}, environment());
   EXPECT_EQ(timeout.exit_code(), 124);
   // The hole that others have, to be sure that this test sees it.
   EXPECT_FALSE(FindByCookie(cookie()).empty());
   KillByCookie(cookie());
   Outcome outcome = RunTreekill(
-      {"-k", "0.2", "--timeout", "0.5", "bash", "-c", script}, environment());
+      {"-k", "0.2", "--timeout", "2", "bash", "-c", script}, environment());
   EXPECT_EQ(outcome.exit_code(), 124);
   EXPECT_TRUE(FindByCookie(cookie()).empty());
 }

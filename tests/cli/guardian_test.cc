@@ -4,6 +4,8 @@
 #include <csignal>
 #include <string>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/cli/death_fixture.h"
 #include "treekill/kernel/event_loop.h"
@@ -203,6 +205,11 @@ TEST_F(GuardianTest, SurvivesTheSignalsOfATerminal) {
     EXPECT_EQ(kill(-program->pid(), signal), 0);
   }
   // An INT that is seen after the HUP would mean that nobody wants to wait.
+  EXPECT_TRUE(Eventually([&] {
+    return absl::StrContains(
+        ReadAll(absl::StrCat("/proc/", program->pid(), "/status")),
+        "ShdPnd:\t0000000000000000\n");
+  }));
   absl::SleepFor(absl::Milliseconds(300));
   EXPECT_EQ(kill(-program->pid(), SIGHUP), 0);
   ASSERT_TRUE(Comes("term"));

@@ -62,7 +62,7 @@ class SlowReaderTest : public DeathTest {
 
 TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpATimeout) {
   std::unique_ptr<Program> program =
-      StartRun({"-v", "--timeout=300ms", "sh", "-c", Up("exec sleep 600")},
+      StartRun({"-v", "--timeout=1s", "sh", "-c", Up("exec sleep 600")},
                To(STDERR_FILENO));
   EXPECT_TRUE(EndsButForTreekill(*program));
   program->Signal(SIGTERM);
