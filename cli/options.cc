@@ -21,9 +21,12 @@ OptionReader::OptionReader(int argc, char** argv, const char* subcommand,
 bool OptionReader::Next() {
   optopt = 0;
   int word = optind == 0 ? 1 : optind;
-  option_ = getopt_long(argc_, argv_, short_options_, long_options_, nullptr);
+  int index = -1;
+  option_ = getopt_long(argc_, argv_, short_options_, long_options_, &index);
   if (option_ == -1) return false;
-  if (option_ == '?' || option_ == ':') {
+  bool is_half_given = index >= 0 && optarg != nullptr && *optarg == '\0' &&
+                       long_options_[index].has_arg == optional_argument;
+  if (option_ == '?' || option_ == ':' || is_half_given) {
     status_ = Complaint(option_, argv_[word]);
     return false;
   }
@@ -41,6 +44,8 @@ absl::Status OptionReader::Complaint(int result,
   const char* problem = " is not known";
   if (result == ':') {
     problem = " needs a value";
+  } else if (result != '?') {
+    problem = " has no value behind '='";
   } else if (is_long && optopt != 0) {
     problem = " takes no value";
   }

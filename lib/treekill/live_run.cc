@@ -51,8 +51,9 @@ absl::Status CheckHoldsUs(const LiveRun::Impl& run, const char* would) {
   if (std::find(pids->begin(), pids->end(), getpid()) == pids->end()) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      run.info().id, " holds treekill itself, which would ", would));
+  return absl::FailedPreconditionError(
+      absl::StrCat(run.info().id, " holds treekill itself, which would ", would,
+                   "; do it from elsewhere"));
 }
 
 std::string WithoutSlashes(std::string path) {

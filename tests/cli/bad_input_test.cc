@@ -138,6 +138,13 @@ TEST_F(BadInputTest, Folders) {
   ExpectRunRefused({"-C", "/no/\x1b[2J\n"});
 }
 
+TEST_F(BadInputTest, ValuesThatMayBeLeftOut) {
+  for (const char* option :
+       {"--dump-on-timeout=", "--journal=", "--die-with-parent="}) {
+    ExpectRunRefused({option});
+  }
+}
+
 TEST_F(BadInputTest, Reports) {
   for (const char* text :
        {"/no/such/folder/report", "/", "/no/\x1b[2J\n", "fd:99", "fd:x",
