@@ -64,6 +64,8 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds,
   if (!directory.ok()) return std::nullopt;
   absl::StatusOr<ProcessStat> stat = directory->Stat();
   if (!stat.ok() || stat->IsDead()) return std::nullopt;
+  bool may_signal = directory->MaySignal();
+  char state = directory->GoToLivingThread(*stat);
   absl::Duration age = kernel::BootTimeNow() - stat->StartedAt();
   Look look{.member = {.pid = pid,
                        .parent = stat->parent,
@@ -73,7 +75,7 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds,
                        .age = std::max(age, absl::ZeroDuration()),
                        .name = stat->comm,
                        .uid = bounds.uid,
-                       .state = stat->state,
+                       .state = state,
                        .wait_channel = directory->WaitChannel(),
                        .cgroup = directory->Cgroup().value_or("")}};
   absl::StatusOr<std::string> arguments =
@@ -87,7 +89,7 @@ std::optional<Look> LookAt(pid_t pid, const TreeBounds& bounds,
     look.is_in_inner_namespace = status->IsInInnerNamespace();
     look.is_namespace_init = status->IsNamespaceInit();
   }
-  look.may_signal = directory->MaySignal();
+  look.may_signal = may_signal;
   LookAtStreams(*directory, bounds, &look);
   return look;
 }

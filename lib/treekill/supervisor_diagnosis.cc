@@ -37,7 +37,8 @@ std::optional<Activity> ReadActivity(pid_t pid, kernel::PatientReader* reader) {
   if (!directory.ok()) return std::nullopt;
   absl::StatusOr<kernel::ProcessStat> stat = directory->Stat();
   if (!stat.ok()) return std::nullopt;
-  return Activity{stat->start_time, stat->state, directory->WaitChannel(),
+  char state = directory->GoToLivingThread(*stat);
+  return Activity{stat->start_time, state, directory->WaitChannel(),
                   directory->KernelStack(reader)};
 }
 
@@ -85,6 +86,7 @@ absl::StatusOr<std::vector<OpenStream>> ReadStreams(const Member& member) {
   if (stat->start_time != member.start_time) {
     return absl::NotFoundError("it has ended");
   }
+  directory->GoToLivingThread(*stat);
   absl::StatusOr<std::vector<kernel::OpenDescriptor>> files =
       directory->OpenFiles();
   if (!files.ok()) return files.status();

@@ -62,6 +62,19 @@ TEST_F(DumpTest, PipelineOnStandardError) {
   EXPECT_THAT(outcome.errors, HasSubstr(" in hrtimer_nanosleep+0x"));
 }
 
+TEST_F(DumpTest, OneWhoseMainThreadHasEnded) {
+  Outcome outcome =
+      Run({"--timeout=8", kDump, "python3", "-c",
+           "import ctypes, os, threading, time\n"
+           "os.pipe()\n"
+           "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+           "ctypes.CDLL(None).pthread_exit(None)"});
+  EXPECT_EQ(outcome.exit_code(), 124);
+  EXPECT_THAT(LineWith(outcome.errors, "python3 -c import"),
+              HasSubstr(" S hrtimer_nanosleep "));
+  EXPECT_THAT(outcome.errors, HasSubstr(" -> pipe:["));
+}
+
 TEST_F(DumpTest, File) {
   Outcome outcome = Run({kTimeout, ToFile(), "bash", "-c", kPipeline});
   EXPECT_EQ(outcome.exit_code(), 124);

@@ -1,9 +1,13 @@
 // --on-leak and --keep: what becomes of processes that outlive the command, and
 // what is said of them.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -12,11 +16,13 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "tests/cli/fixture.h"
+#include "treekill/kernel/fd.h"
 
 namespace treekill::rig {
 namespace {
 
 using Json = nlohmann::json;
+using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -37,15 +43,16 @@ class LeakTest : public CliTest {
     return StartScript(std::move(options), script)->Wait();
   }
 
-  std::unique_ptr<Program> StartScript(Arguments options,
-                                       const std::string& script) {
+  std::unique_ptr<Program> StartScript(
+      Arguments options, const std::string& script,
+      std::function<void()> prepare = nullptr) {
     options.insert(
         options.end(),
         {"--report", File("report"), "-k", "300ms", "--", "bash", "-c",
          absl::StrCat("until_sleep() { until [ \"$(cat /proc/$!/comm)\" = "
                       "sleep ]; do :; done; }\n",
                       script)});
-    return StartRun(std::move(options));
+    return StartRun(std::move(options), std::move(prepare));
   }
 
   Json Report() const { return Json::parse(Read("report")); }
@@ -101,6 +108,25 @@ TEST_F(LeakTest, WarnOfOneThatNothingTellsOf) {
   EXPECT_THAT(outcome.errors, HasSubstr(" old: reparented\n"));
   EXPECT_THAT(outcome.errors,
               HasSubstr(" old: in the command's process group\n"));
+}
+
+// Of such a process the kernel shows neither arguments nor files in /proc/PID.
+TEST_F(LeakTest, WarnKnowsOneWhoseMainThreadHasEnded) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  kernel::UniqueFd reader(fds[0]);
+  kernel::UniqueFd writer(fds[1]);
+  std::unique_ptr<Program> program = StartScript(
+      {"--on-leak=warn"},
+      "python3 -c 'import ctypes, threading, time\n"
+      "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+      "ctypes.CDLL(None).pthread_exit(None)' &\n"
+      "until grep -q '^State:.Z' /proc/$!/status; do :; done; exit 0",
+      [&writer] { dup2(writer.get(), STDOUT_FILENO); });
+  EXPECT_THAT(program->Wait().errors,
+              AllOf(HasSubstr("python3 -c import ctypes"),
+                    HasSubstr(" old: reparented, holds-stdout\n")));
+  EXPECT_EQ(Report()["leaked"][0]["state"], "S");
 }
 
 TEST_F(LeakTest, WarnNamesTwentyAndCountsTheRest) {

@@ -1,12 +1,10 @@
 #include "treekill/kernel/process_directory.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -103,6 +101,40 @@ absl::StatusOr<ProcessStatus> ProcessDirectory::Status() const {
       absl::StrCat("cannot understand ", Shown("status")));
 }
 
+char ProcessDirectory::GoToLivingThread(const ProcessStat& stat) {
+  if (stat.state != 'Z') return stat.state;
+  absl::StatusOr<DirectoryStream> threads = List("task");
+  if (!threads.ok()) return stat.state;
+  while (dirent* entry = readdir(threads->get())) {
+    pid_t number = 0;
+    if (!absl::SimpleAtoi(entry->d_name, &number)) continue;
+    absl::StatusOr<UniqueFd> fd =
+        OpenFile(dirfd(threads->get()), entry->d_name, O_RDONLY | O_DIRECTORY,
+                 Shown("task"));
+    if (!fd.ok()) continue;
+    ProcessDirectory thread(pid_, *std::move(fd));
+    absl::StatusOr<ProcessStat> found = thread.Stat();
+    if (!found.ok() || found->state == 'Z' || found->state == 'X') continue;
+    *this = std::move(thread);
+    return found->state;
+  }
+  return stat.state;
+}
+
+absl::StatusOr<ProcessDirectory::DirectoryStream> ProcessDirectory::List(
+    const char* name) const {
+  absl::StatusOr<UniqueFd> fd =
+      OpenFile(fd_.get(), name, O_RDONLY | O_DIRECTORY, Shown(name));
+  if (!fd.ok()) return fd.status();
+  DirectoryStream directory(fdopendir(fd->get()), closedir);
+  if (directory == nullptr) {
+    return ErrnoStatus(errno, "open",
+                       absl::StrCat("cannot list ", Shown(name)));
+  }
+  (void)fd->release();
+  return directory;
+}
+
 absl::StatusOr<std::string> ProcessDirectory::ReadPatiently(
     const char* file, size_t limit, PatientReader* reader) const {
   std::string shown = Shown(file);
@@ -135,20 +167,13 @@ std::string ProcessDirectory::KernelStack(PatientReader* reader) const {
 
 absl::StatusOr<std::vector<OpenDescriptor>> ProcessDirectory::OpenFiles()
     const {
-  absl::StatusOr<UniqueFd> fd =
-      OpenFile(fd_.get(), "fd", O_RDONLY | O_DIRECTORY, Shown("fd"));
-  if (!fd.ok()) return fd.status();
-  std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd->get()), closedir);
-  if (directory == nullptr) {
-    return ErrnoStatus(errno, "open",
-                       absl::StrCat("cannot list ", Shown("fd")));
-  }
-  (void)fd->release();
+  absl::StatusOr<DirectoryStream> directory = List("fd");
+  if (!directory.ok()) return directory.status();
   std::vector<OpenDescriptor> files;
-  while (dirent* entry = readdir(directory.get())) {
+  while (dirent* entry = readdir(directory->get())) {
     OpenDescriptor file;
     if (!absl::SimpleAtoi(entry->d_name, &file.fd)) continue;
-    int parent = dirfd(directory.get());
+    int parent = dirfd(directory->get());
     file.target = LinkTarget(parent, entry->d_name);
     if (file.target.empty()) continue;
     struct stat link;

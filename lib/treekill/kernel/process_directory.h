@@ -2,9 +2,11 @@
 #ifndef TREEKILL_KERNEL_PROCESS_DIRECTORY_H_
 #define TREEKILL_KERNEL_PROCESS_DIRECTORY_H_
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -62,6 +64,13 @@ class ProcessDirectory final {
   absl::StatusOr<ProcessStat> Stat() const;
   absl::StatusOr<ProcessStatus> Status() const;
 
+  // Returns the state in `stat`, which Stat() has given. If that is a zombie's,
+  // the main thread has ended, and with it what the kernel shows of the memory,
+  // the files and the cgroup: then it returns that of a thread that lives, if
+  // one does, and all that is read from now on is of that thread. After
+  // MaySignal(), which wants a process.
+  char GoToLivingThread(const ProcessStat& stat);
+
   // The arguments, each followed by a NUL unless the program has changed that;
   // at most `limit` bytes. Empty for a zombie and a kernel thread.
   // kDeadlineExceeded: see PatientReader.
@@ -86,8 +95,11 @@ class ProcessDirectory final {
   pid_t pid() const { return pid_; }
 
  private:
+  using DirectoryStream = std::unique_ptr<DIR, int (*)(DIR*)>;
+
   ProcessDirectory(pid_t pid, UniqueFd fd) : pid_(pid), fd_(std::move(fd)) {}
 
+  absl::StatusOr<DirectoryStream> List(const char* name) const;
   std::string Shown(const char* file) const;
   absl::StatusOr<std::string> ReadPatiently(const char* file, size_t limit,
                                             PatientReader* reader) const;
