@@ -38,6 +38,16 @@ class RunControlTest : public RunsTest {
     EXPECT_EQ(outcome.errors.find('\n'), outcome.errors.size() - 1);
   }
 
+  // Waits until `treekill wait` has looked for the runs, with the help of a
+  // child of its own, and waits for them.
+  static bool HasFoundThem(const Program& wait) {
+    std::string children =
+        absl::StrCat("/proc/", wait.pid(), "/task/", wait.pid(), "/children");
+    return Eventually([&] {
+      return SleepsIn(wait.pid(), "poll") && ReadAll(children).empty();
+    });
+  }
+
   void Finish(Program& program) {
     WriteAll(File("done"), "");
     EXPECT_EQ(program.Wait().exit_code(), 7);
@@ -139,7 +149,7 @@ TEST_F(RunControlTest, WaitsUntilNobodyIsAlive) {
         name, kUntilDone, {absl::StrCat("--containment=", containment)});
     EXPECT_EQ(Treekill({"wait", "--timeout=0.2", name}).exit_code(), 124);
     auto wait = Start({TreekillPath(), "wait", name});
-    EXPECT_TRUE(Eventually([&] { return SleepsIn(wait->pid(), "poll"); }));
+    EXPECT_TRUE(HasFoundThem(*wait));
     Finish(*program);
     Outcome outcome = wait->Wait();
     EXPECT_EQ(outcome.exit_code(), 0);
@@ -153,9 +163,7 @@ TEST_F(RunControlTest, WaitsForEverWithoutATime) {
   std::vector<std::unique_ptr<Program>> waits;
   for (const char* time : {"--timeout=0", "--timeout=inf"}) {
     waits.push_back(Start({TreekillPath(), "wait", time, Name()}));
-    EXPECT_TRUE(Eventually([&] {
-      return SleepsIn(waits.back()->pid(), "poll");
-    })) << time;
+    EXPECT_TRUE(HasFoundThem(*waits.back())) << time;
   }
   Finish(*program);
   for (auto& wait : waits) EXPECT_EQ(wait->Wait().exit_code(), 0);
@@ -168,8 +176,8 @@ TEST_F(RunControlTest, WaitsForSeveral) {
       StartNamed(Name("b"), "touch ready; exec sleep 600");
   auto wait = Start({TreekillPath(), "wait", Name("a"), Name("b")});
   auto other = Start({TreekillPath(), "wait", "no-such-run", Name("a")});
-  EXPECT_TRUE(Eventually([&] { return SleepsIn(wait->pid(), "poll"); }));
-  EXPECT_TRUE(Eventually([&] { return SleepsIn(other->pid(), "poll"); }));
+  EXPECT_TRUE(HasFoundThem(*wait));
+  EXPECT_TRUE(HasFoundThem(*other));
   Finish(*one);
   EXPECT_EQ(other->Wait().exit_code(), 1);
   EXPECT_EQ(Treekill({"wait", "--timeout=0.1", Name("b")}).exit_code(), 124);
