@@ -249,8 +249,9 @@ class Run final {
       case SIGHUP:
         if (!tree_.ending()) {
           ended_by_ = received;
-          ended_at_ = absl::Now();
           tree_.Stop(received.signal);
+          // Of thousands that takes its time.
+          ended_at_ = absl::Now();
         } else if (!IsEcho(received)) {
           tree_.Stop(SIGKILL);
         } else if (!command_has_it) {
