@@ -83,7 +83,7 @@ TEST_F(KillRunTest, IsNoLeakOfTheCommands) {
            "trap 'exit 0' TERM; setsid bash -c 'trap \"\" TERM; touch ",
            File("up"), "; while :; do sleep 1; done' & wait")});
   ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(File("up")); }));
-  EXPECT_EQ(Kill({"-k", "100ms", "told"}).exit_code(), 0);
+  EXPECT_EQ(Kill({"-k", "2s", "told"}).exit_code(), 0);
   EXPECT_EQ(run->Wait().exit_code(), 0);
   nlohmann::json report = nlohmann::json::parse(ReadAll(File("report")));
   EXPECT_EQ(report["reason"], "kill");
