@@ -308,8 +308,7 @@ TEST_F(LeakTest, NobodyIsKeptOfARunThatIsEndedByName) {
     std::unique_ptr<Program> run = StartScript(
         {"--name=ended", keep},
         absl::StrCat("(trap '' TERM; exec -a wanted sleep 60) & ",
-                     "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; ",
-                     "touch ", File("up"), "; sleep 60"));
+                     "until_sleep; ", "touch ", File("up"), "; sleep 60"));
     ASSERT_TRUE(
         Eventually([&] { return std::filesystem::exists(File("up")); }));
     Outcome outcome =
@@ -323,11 +322,10 @@ TEST_F(LeakTest, NobodyIsKeptOfARunThatIsEndedByName) {
 }
 
 TEST_F(LeakTest, WhoHadLeftIsBroughtBackToBeKept) {
-  Outcome outcome = RunScript(
-      {"--name=back", "--on-leak=keep"},
-      absl::StrCat("(echo $BASHPID >", OwnCgroup(), "/cgroup.procs; ",
-                   "exec setsid sleep 60) & ",
-                   "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done"));
+  Outcome outcome =
+      RunScript({"--name=back", "--on-leak=keep"},
+                absl::StrCat("(echo $BASHPID >", OwnCgroup(), "/cgroup.procs; ",
+                             "exec setsid sleep 60) & ", "until_sleep"));
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   ASSERT_THAT(Report()["kept"], SizeIs(1));
   EXPECT_THAT(Report()["kept"][0]["cgroup"].get<std::string>(),
