@@ -66,6 +66,12 @@ bool BusError::MeansNobody() const {
 
 absl::Status BusError::ToStatus(const std::string& what, int result) const {
   if (name().empty()) return kernel::ErrnoStatus(-result, "sd_bus_call", what);
+  if (Is(SD_BUS_ERROR_TIMEOUT) || Is(SD_BUS_ERROR_NO_REPLY)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what,
+                     ": there is no answer; what it waits for, such as polkit, "
+                     "is in: systemctl list-jobs"));
+  }
   std::string text = absl::StrCat(what, ": ", message());
   // Not an answer of anybody's: the connection has failed.
   if (absl::StartsWith(name(), "System.Error.")) {

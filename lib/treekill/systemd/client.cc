@@ -132,9 +132,12 @@ absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
     absl::StatusOr<Words> words =
         ReceiveWords(channel_.get(), kPatience, cancel_fd);
     if (absl::IsCancelled(words.status())) return words;
+    if (absl::IsDeadlineExceeded(words.status())) {
+      return absl::DeadlineExceededError(absl::StrCat(
+          "systemd has not answered within ", absl::FormatDuration(kPatience)));
+    }
     if (!words.ok()) {
-      return kernel::WithContext(words.status(),
-                                 "treekill-systemd does not answer");
+      return kernel::WithContext(words.status(), "cannot ask treekill-systemd");
     }
     if (words->empty()) {
       return absl::UnavailableError(absl::StrCat(
