@@ -216,6 +216,7 @@ class Run final {
       absl::Status served = supervisor_->Dispatch();
       if (!served.ok()) return served;
       if (tree_.report().diagnosis.has_value()) Dump();
+      if (tree_.leader_ended()) EndAWaitByInterrupt();
       // Whether Ctrl-Z stops the command is the command's affair.
       if (shares_group() && IsJobControl(tree_.TakeLeaderStop())) Suspend();
     }
@@ -262,13 +263,10 @@ class Run final {
       case SIGQUIT:
         if (tree_.ending()) {
           tree_.Stop(SIGKILL);
-        } else if (tree_.leader_ended()) {
-          // The command cannot take it any more, and what a shell has started
-          // in the background ignores it.
-          tree_.Stop();
-        } else if (!command_has_it) {
-          PassOn(received.signal);
+          return;
         }
+        interrupted_at_ = absl::Now();
+        if (!command_has_it && !tree_.leader_ended()) PassOn(received.signal);
         return;
       case SIGTSTP:
         if (command_has_it) return;
@@ -292,6 +290,14 @@ class Run final {
       default:
         return;
     }
+  }
+
+  // An INT or QUIT that finds the command dead, or dying, is lost on it, and
+  // one that ends it is meant for all: what a shell has started in the
+  // background ignores both.
+  void EndAWaitByInterrupt() {
+    if (tree_.ending()) return;
+    if (absl::Now() - interrupted_at_ < absl::Seconds(1)) tree_.Stop();
   }
 
   // A log-out sends several at once, each meaning the same: the shell's HUP and
@@ -407,6 +413,7 @@ class Run final {
   // The signal that began the end.
   Signals::Received ended_by_;
   absl::Time ended_at_;
+  absl::Time interrupted_at_ = absl::InfinitePast();
 };
 
 }  // namespace

@@ -255,6 +255,48 @@ TEST_F(LeakTest, SignalsEndTheWait) {
   }
 }
 
+// The command is dead, and treekill does not know yet.
+TEST_F(LeakTest, ASignalThatFindsTheCommandDeadEndsTheWait) {
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
+    SCOPED_TRACE(signal);
+    std::unique_ptr<Program> run = StartScript(
+        {"--on-leak=wait"},
+        absl::StrCat(kDaemon, "echo $$ >", File("leader"), "; until [ -e ",
+                     File("go"), " ]; do sleep 0.01; done; exit 7"));
+    ASSERT_TRUE(Eventually([&] { return !Read("leader").empty(); }));
+    pid_t leader = std::stoi(Read("leader"));
+    run->Signal(SIGSTOP);
+    ASSERT_TRUE(Eventually([&] { return StateOf(run->pid()) == 'T'; }));
+    WriteAll(File("go"), "");
+    ASSERT_TRUE(Eventually([&] { return StateOf(leader) == 'Z'; }));
+    run->Signal(signal);
+    run->Signal(SIGCONT);
+    EXPECT_EQ(run->Wait().exit_code(), 7);
+    EXPECT_EQ(Report()["reason"], "stop");
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    unlink(File("leader").c_str());
+    unlink(File("go").c_str());
+  }
+}
+
+TEST_F(LeakTest, ASignalThatEndsTheCommandEndsTheOthers) {
+  for (int signal : {SIGINT, SIGQUIT}) {
+    SCOPED_TRACE(signal);
+    std::unique_ptr<Program> run =
+        StartScript({"--on-leak=wait"},
+                    absl::StrCat("trap 'exit 7' INT QUIT; ", kDaemon, "echo >",
+                                 File("up"), "; while :; do :; done"));
+    ASSERT_TRUE(
+        Eventually([&] { return std::filesystem::exists(File("up")); }));
+    run->Signal(signal);
+    EXPECT_EQ(run->Wait().exit_code(), 7);
+    EXPECT_EQ(Report()["reason"], "stop");
+    EXPECT_EQ(Report()["leaked_count"], 1);
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    unlink(File("up").c_str());
+  }
+}
+
 TEST_F(LeakTest, TreekillKilledWhileItWaitsLeavesNothing) {
   std::unique_ptr<Program> run =
       StartScript({"--on-leak=wait"},
