@@ -1,5 +1,8 @@
 // Which program is the guardian, and what happens when there is none to be had.
 #include <sys/socket.h>
+#include <sys/time.h>
+
+#include <csignal>
 
 #include "tests/kernel/guardian_fixture.h"
 
@@ -89,6 +92,23 @@ TEST_F(GuardianProgramTest, OneThatDoesNothingIsNotWaitedForForLong) {
   EXPECT_EQ(rig::ReadAll(File("ran")), "");
   EXPECT_THAT(ChildrenOf(getpid()), IsEmpty());
   EXPECT_FALSE(AnyLeaf());
+}
+
+TEST_F(GuardianProgramTest, SignalsDoNotShortenTheWaitForIt) {
+  Create({.guardian_program =
+              Script("slow", "sleep 0.3; exec '" + rig::GuardianPath() + "'")});
+  // Without SA_RESTART.
+  struct sigaction before;
+  struct sigaction interrupts {};
+  interrupts.sa_handler = [](int) {};
+  sigaction(SIGALRM, &interrupts, &before);
+  const itimerval often{{0, 1000}, {0, 1000}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  absl::StatusOr<Tree> tree = supervisor_->Spawn(kSleeper);
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  EXPECT_TRUE(tree.ok()) << tree.status();
 }
 
 TEST_F(GuardianProgramTest, TheEnvironmentNamesIt) {

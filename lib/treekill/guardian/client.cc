@@ -18,6 +18,7 @@
 #include "treekill/kernel/channel.h"
 #include "treekill/kernel/child.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/syscalls.h"
 
@@ -26,8 +27,9 @@ namespace {
 
 constexpr char kVariable[] = "TREEKILL_GUARDIAN";
 
-// A guardian that does not speak or read for that long does not work.
-constexpr absl::Duration kPatience = absl::Seconds(10);
+// A guardian that does not speak or read for that long does not work. Where a
+// thousand others want the processor, one that does has taken 10 s.
+constexpr absl::Duration kPatience = absl::Seconds(30);
 
 // Longer than `true` and its like take, for which an exec would be dear.
 constexpr int kParkedMs = 10;
@@ -174,8 +176,10 @@ void Guardian::Dismiss() {
   bool ends = killed_;
   if (!ends) {
     // One that may not be signalled goes by itself if it guards nobody.
-    pollfd died{pidfd(), POLLIN, 0};
-    ends = kernel::Poll(&died, 1, /*timeout_ms=*/1000) > 0;
+    const absl::Duration end = kernel::MonotonicNow() + absl::Seconds(1);
+    do {
+      ends = kernel::HasEnded(pidfd());
+    } while (!ends && kernel::PollUntil(pidfd(), POLLIN, end));
   }
   if (ends) (void)kernel::ReapChild(process_.pidfd.get());
   process_.pidfd.reset();
@@ -183,11 +187,18 @@ void Guardian::Dismiss() {
 
 absl::Status Guardian::AwaitReady() {
   if (ready_) return absl::OkStatus();
-  pollfd word{channel_.get(), POLLIN, 0};
-  kernel::Poll(&word, 1, absl::ToInt64Milliseconds(kPatience));
+  const absl::Duration end = kernel::MonotonicNow() + kPatience;
   Message message;
-  absl::StatusOr<kernel::Received> received =
-      kernel::Receive(channel_.get(), &message, sizeof(message));
+  absl::StatusOr<kernel::Received> received;
+  do {
+    received = kernel::Receive(channel_.get(), &message, sizeof(message));
+  } while (kernel::StatusErrno(received.status()) == EAGAIN &&
+           kernel::PollUntil(channel_.get(), POLLIN, end));
+  if (kernel::StatusErrno(received.status()) == EAGAIN) {
+    return absl::DeadlineExceededError(absl::StrCat(
+        "the guardian ", launch_->program, " has not spoken within ",
+        absl::FormatDuration(kPatience)));
+  }
   if (!received.ok()) {
     return kernel::WithContext(
         received.status(),
