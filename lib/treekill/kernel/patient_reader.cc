@@ -20,8 +20,9 @@
 namespace treekill::kernel {
 namespace {
 
-// For one that cannot even be killed, which ought not to be.
-constexpr absl::Duration kLongestDeath = absl::Seconds(1);
+// For one that cannot even be killed, which ought not to be. Where thousands
+// want the processor the others may take a second, too.
+constexpr absl::Duration kLongestDeath = absl::Seconds(5);
 
 absl::Status ReadFailure(int error, const std::string& shown) {
   return ErrnoStatus(error, "read", absl::StrCat("cannot read ", shown));
