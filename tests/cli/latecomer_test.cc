@@ -32,7 +32,7 @@ def handle(*_):
     time.sleep(before)
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        time.sleep(4)
+        time.sleep(8)
         open('tidy', 'w')
         os._exit(0)
     time.sleep(after)
@@ -82,7 +82,8 @@ TEST_F(LatecomerTest, OfAForeignParentIsSentItAsWell) {
 }
 
 TEST_F(LatecomerTest, WhatAHandlerStartsIsLeftAlone) {
-  for (const char* times : {"before, after = 0, 2", "before, after = 0.8, 0"}) {
+  for (const char* times :
+       {"before, after = 0.2, 5", "before, after = 0.8, 0"}) {
     SCOPED_TRACE(times);
     for (const char* file : {"ready", "tidy"}) unlink(File(file).c_str());
     std::unique_ptr<Program> program =

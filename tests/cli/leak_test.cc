@@ -340,7 +340,9 @@ TEST_F(LeakTest, OfAKeptOneItIsSaidThatItHoldsTheOutput) {
   EXPECT_THAT(outcome.errors,
               HasSubstr("), with the command's output open; to end it: "
                         "treekill kill holder\n"));
-  EndKept("holder");
+  EXPECT_EQ(Start({TreekillPath(), "kill", "holder"})->Wait().exit_code(), 0);
+  // Nobody waits for the reader of its output.
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
 }
 
 // Whoever says to end it means all of it.

@@ -38,15 +38,16 @@ class SlowReaderTest : public DeathTest {
   // Waits until nobody of the run is alive, after it has made "up", but
   // treekill itself, which has something to say.
   bool EndsButForTreekill(const Program& program) {
-    return Comes("up") && Eventually([&] {
-             return FindByCookie(cookie()) ==
-                        std::vector<pid_t>{program.pid()} &&
-                    SleepsIn(program.pid(), "poll");
-           });
+    pid_t leader = PidIn("up");
+    return Eventually([&] {
+      // The leader, too: who is in an exec has no environment to be found by.
+      return FindByCookie(cookie()) == std::vector<pid_t>{program.pid()} &&
+             StateOf(leader) == '-' && SleepsIn(program.pid(), "poll");
+    });
   }
 
   std::string Up(const std::string& script) const {
-    return absl::StrCat(">'", File("up"), "'; ", script);
+    return absl::StrCat("echo $$ >'", File("up"), "'; ", script);
   }
 
   std::string ReadAllOfIt() {

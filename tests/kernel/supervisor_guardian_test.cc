@@ -186,7 +186,7 @@ TEST_F(DeathTest, ItsGuardianDiesWithIt) {
 // A member that survives SIGTERM, and says so of SIGINT.
 TEST_F(DeathTest, TheStepsThatAreLeftAreTaken) {
   StartHost(
-      {"--then=stop", "--parent-signal=never", "--step=TERM:1", "--step=INT:2"},
+      {"--then=stop", "--parent-signal=never", "--step=TERM:4", "--step=INT:2"},
       Shell("trap 'echo >" + File("term") + "' TERM; trap 'echo >" +
             File("int") + "' INT; echo >" + File("up") +
             "; while :; do sleep 0.1; done"));

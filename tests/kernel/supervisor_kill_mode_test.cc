@@ -34,7 +34,7 @@ class KillModeTest : public KernelTest {
         Shell(absl::StrCat("sh ", File("child"), " & setsid sh ", File("other"),
                            " & ", Noting("leader"))),
         TreeOptions{.teardown = {.kill_mode = mode,
-                                 .steps = {{SIGTERM, absl::Seconds(3)}}}});
+                                 .steps = {{SIGTERM, absl::Seconds(5)}}}});
     EXPECT_TRUE(tree.ok()) << tree.status();
     for (const char* name : {"leader", "child", "other"}) {
       std::string up = File(absl::StrCat("up-", name));
