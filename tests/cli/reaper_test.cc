@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
 #include "tests/cli/death_fixture.h"
 #include "treekill/guardian/reaper_protocol.h"
 
@@ -220,16 +221,18 @@ TEST_F(ReaperTest, HoldsNoDescriptorOfTheCommands) {
   Line line = LineOf(*program);
   for (pid_t pid : {line.outer, line.inner}) {
     std::string folder = absl::StrCat("/proc/", pid, "/fd");
+    std::vector<std::string> held;
     EXPECT_TRUE(Eventually([&] {
+      held.clear();
       for (const auto& entry : std::filesystem::directory_iterator(folder)) {
         std::error_code gone;
         std::string target = std::filesystem::read_symlink(entry, gone);
         if (target != "/dev/null" && !absl::StrContains(target, ":[")) {
-          ADD_FAILURE() << target;
+          held.push_back(target);
         }
       }
-      return true;
-    }));
+      return held.empty();
+    })) << absl::StrJoin(held, " ");
     EXPECT_NE(getpgid(pid), getpgid(line.leader));
   }
   EXPECT_EQ(getsid(line.leader), getsid(line.treekill));
