@@ -173,14 +173,9 @@ void Guardian::Kill() {
 void Guardian::Dismiss() {
   if (!process_.pidfd.valid() || owner_ != getpid()) return;
   Kill();
-  bool ends = killed_;
-  if (!ends) {
-    // One that may not be signalled goes by itself if it guards nobody.
-    const absl::Duration end = kernel::MonotonicNow() + absl::Seconds(1);
-    do {
-      ends = kernel::HasEnded(pidfd());
-    } while (!ends && kernel::PollUntil(pidfd(), POLLIN, end));
-  }
+  // One that may not be signalled goes by itself if it guards nobody.
+  bool ends = killed_ || kernel::AwaitEnd(pidfd(), kernel::MonotonicNow() +
+                                                       absl::Seconds(1));
   if (ends) (void)kernel::ReapChild(process_.pidfd.get());
   process_.pidfd.reset();
 }

@@ -1,7 +1,6 @@
 #include "treekill/guardian/foreign_reaper.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -120,10 +119,7 @@ absl::StatusOr<std::unique_ptr<ForeignReaper>> ForeignReaper::Open(
 
 bool ForeignReaper::AwaitEnd(absl::Duration until) const {
   for (const Process& process : processes_) {
-    int pidfd = process.pidfd.get();
-    while (!kernel::HasEnded(pidfd)) {
-      if (!kernel::PollUntil(pidfd, POLLIN, until)) return false;
-    }
+    if (!kernel::AwaitEnd(process.pidfd.get(), until)) return false;
   }
   return true;
 }

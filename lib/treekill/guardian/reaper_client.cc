@@ -43,11 +43,8 @@ bool IsAlive(const kernel::Child& process) {
 // Returns whether it has, within that time.
 bool WaitForEnd(const kernel::Child& process, absl::Duration patience) {
   if (!process.pidfd.valid()) return true;
-  const absl::Duration end = kernel::MonotonicNow() + patience;
-  while (IsAlive(process)) {
-    if (!kernel::PollUntil(process.pidfd.get(), POLLIN, end)) return false;
-  }
-  return true;
+  return kernel::AwaitEnd(process.pidfd.get(),
+                          kernel::MonotonicNow() + patience);
 }
 
 absl::StatusOr<kernel::Child> FailureOf(const LeaderNote& note) {

@@ -1,7 +1,6 @@
 #include "treekill/kernel/patient_reader.h"
 
 #include <linux/futex.h>
-#include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -97,9 +96,7 @@ void PatientReader::Kill() {
 
 void PatientReader::AwaitEnd() {
   int pidfd = helper_->child.pidfd.get();
-  absl::Duration until = MonotonicNow() + kLongestDeath;
-  while (!HasEnded(pidfd)) {
-    if (PollUntil(pidfd, POLLIN, until)) continue;
+  if (!kernel::AwaitEnd(pidfd, MonotonicNow() + kLongestDeath)) {
     // It may wake up at any time, on this memory.
     (void)helper_.release();
     return;

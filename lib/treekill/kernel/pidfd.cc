@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/signals.h"
 #include "treekill/kernel/syscalls.h"
 
@@ -84,6 +85,13 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
 bool HasEnded(int pidfd) {
   pollfd ended{pidfd, POLLIN, 0};
   return Poll(&ended, 1, /*timeout_ms=*/0) > 0;
+}
+
+bool AwaitEnd(int pidfd, absl::Duration until) {
+  while (!HasEnded(pidfd)) {
+    if (!PollUntil(pidfd, POLLIN, until)) return false;
+  }
+  return true;
 }
 
 absl::Status SendSignal(int pidfd, pid_t pid, int signal) {

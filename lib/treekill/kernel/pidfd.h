@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "treekill/kernel/fd.h"
 
 namespace treekill::kernel {
@@ -30,6 +31,10 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
 // Has it, all of its threads, come to its end? Its children have other parents
 // by then. Reaped or not.
 bool HasEnded(int pidfd);
+
+// Waits for that, whatever signals come; false when it is not so at `until`, a
+// moment of MonotonicNow().
+bool AwaitEnd(int pidfd, absl::Duration until);
 
 // Sends `signal` to the process behind `pidfd`, whose number is `pid`. A
 // process that has gone is no error. Where pidfd_send_signal(2) is forbidden it
