@@ -6,9 +6,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -17,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/rig/rig.h"
+#include "treekill/kernel/fd.h"
 
 namespace treekill::rig {
 
@@ -75,6 +79,18 @@ inline std::string ForEveryone(const std::string& program) {
   fs::create_directories(copy.parent_path());
   fs::copy_file(program, copy, fs::copy_options::skip_existing);
   return copy.string();
+}
+
+// A socket where connections are taken, but nobody answers.
+inline kernel::UniqueFd Listen(const std::string& path) {
+  kernel::UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+  EXPECT_EQ(
+      bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+      0);
+  EXPECT_EQ(listen(fd.get(), 10), 0);
+  return fd;
 }
 
 class SystemdTest : public testing::Test {

@@ -120,17 +120,6 @@ TEST_F(NotifyTest, InAScopeAsWell) {
   EXPECT_EQ(outcome.output, "0 0 5 1 /some\n/dev/null\n");
 }
 
-kernel::UniqueFd Listen(const std::string& path) {
-  kernel::UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
-  EXPECT_EQ(
-      bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)),
-      0);
-  EXPECT_EQ(listen(fd.get(), 1), 0);
-  return fd;
-}
-
 kernel::UniqueFd Connect(const std::string& path) {
   kernel::UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};

@@ -1,6 +1,4 @@
 // A run in a transient scope of systemd's.
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -336,23 +334,12 @@ TEST_F(InTheMiddle, TheBusDies) {
 // A bus where nobody answers.
 class SilentBus final {
  public:
-  SilentBus() {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path_.copy(address.sun_path, sizeof(address.sun_path) - 1);
-    EXPECT_EQ(
-        bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
-        0);
-    EXPECT_EQ(listen(socket_, 10), 0);
-  }
-  ~SilentBus() { close(socket_); }
-
   std::string address() const { return "unix:path=" + path_; }
 
  private:
   const TempDir folder_;
   const std::string path_ = folder_.path() + "/bus";
-  const int socket_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const kernel::UniqueFd socket_ = Listen(path_);
 };
 
 TEST_F(InTheMiddle, ASystemdThatDoesNotAnswerIsDoneWithout) {
