@@ -94,7 +94,11 @@ absl::StatusOr<std::vector<uint64_t>> EventLoop::Poll(absl::Duration timeout) {
     return ErrnoStatus(errno, "epoll_wait", "cannot watch for events");
   }
   std::vector<uint64_t> keys;
-  for (int i = 0; i < count; ++i) keys.push_back(events[i].data.u64);
+  for (int i = 0; i < count; ++i) {
+    // A copy: the kernel's structure is packed.
+    uint64_t key = events[i].data.u64;
+    keys.push_back(key);
+  }
   return keys;
 }
 
