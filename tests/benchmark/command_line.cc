@@ -36,7 +36,7 @@ void MeasureCommandLine(const Sizes& sizes, Results& results) {
        .target = 1.05},
       Interleave(sizes.rounds, TimeOf(treekill), TimeOf(unguarded)));
   std::string floor =
-      absl::StrCat(TREEKILL_BUILD_DIR, "/tests/benchmark/bare_guardian");
+      absl::StrCat(rig::BuildFolder(), "/tests/benchmark/bare_guardian");
   Launch guarded_floor({floor, "--guardian", "true"});
   Launch unguarded_floor({floor, "true"});
   results.Compare(

@@ -21,8 +21,8 @@ class JsonSchemaTest : public CliTest {
   void ExpectValid(const std::string& name, const std::string& text) {
     WriteAll(File("document"), text);
     Outcome outcome = RunProgram(
-        {absl::StrCat(TREEKILL_SOURCE_DIR, "/tests/rig/validate_json"),
-         absl::StrCat(TREEKILL_SOURCE_DIR,
+        {absl::StrCat(SourceFolder(), "/tests/rig/validate_json"),
+         absl::StrCat(SourceFolder(),
                       "/packaging/schema/treekill-1.schema.json"),
          name, File("document")});
     EXPECT_EQ(outcome.exit_code(), 0)

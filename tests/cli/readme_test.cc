@@ -13,16 +13,16 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(Readme, ShowsTheExampleThatIsCompiled) {
-  std::string readme = ReadAll(absl::StrCat(TREEKILL_SOURCE_DIR, "/README.md"));
+  std::string readme = ReadAll(absl::StrCat(SourceFolder(), "/README.md"));
   std::string example = ReadAll(
-      absl::StrCat(TREEKILL_SOURCE_DIR, "/tests/rig/readme_example.cc"));
+      absl::StrCat(SourceFolder(), "/tests/rig/readme_example.cc"));
   ASSERT_FALSE(example.empty());
   EXPECT_THAT(readme, HasSubstr(absl::StrCat("```cpp\n", example, "```\n")));
 }
 
 TEST(Readme, ShowsWhatTheExamplePrints) {
   TREEKILL_NEEDS_CGROUP();
-  std::string readme = ReadAll(absl::StrCat(TREEKILL_SOURCE_DIR, "/README.md"));
+  std::string readme = ReadAll(absl::StrCat(SourceFolder(), "/README.md"));
   Outcome outcome = RunProgram({ReadmeExamplePath()});
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_EQ(outcome.output,
@@ -32,7 +32,7 @@ TEST(Readme, ShowsWhatTheExamplePrints) {
 }
 
 TEST(Readme, ShowsTheHelpOfRun) {
-  std::string readme = ReadAll(absl::StrCat(TREEKILL_SOURCE_DIR, "/README.md"));
+  std::string readme = ReadAll(absl::StrCat(SourceFolder(), "/README.md"));
   Outcome outcome = RunTreekill({"--help"});
   EXPECT_EQ(outcome.exit_code(), 0);
   EXPECT_THAT(readme,

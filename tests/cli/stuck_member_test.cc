@@ -29,7 +29,7 @@ class StuckMemberTest : public RunsTest {
   // once there is "ready".
   std::unique_ptr<Program> StartWithStuck(const std::string& script,
                                           Arguments options) {
-    std::string program = TREEKILL_BUILD_DIR "/tests/stuck_member";
+    std::string program = BuildFolder() + "/tests/stuck_member";
     Arguments argv = {program, "--with-files", File("files"), TreekillPath(),
                       "run"};
     options.push_back("--name=" + Name());

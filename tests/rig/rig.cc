@@ -80,7 +80,7 @@ const testing::Environment* const own_cgroup =
     testing::AddGlobalTestEnvironment(new OwnCgroupEnvironment);
 
 std::string BuiltProgram(const char* relative) {
-  return absl::StrCat(TREEKILL_BUILD_DIR, "/", relative);
+  return absl::StrCat(BuildFolder(), "/", relative);
 }
 
 }  // namespace
@@ -97,6 +97,9 @@ bool CgroupIsRequired() {
   const char* required = getenv("TREEKILL_REQUIRE_CGROUP");
   return required != nullptr && std::string(required) == "1";
 }
+
+std::string BuildFolder() { return TREEKILL_BUILD_DIR; }
+std::string SourceFolder() { return TREEKILL_SOURCE_DIR; }
 
 std::string TreekillPath() { return BuiltProgram("treekill"); }
 std::string TreekillWithFaultsPath() {

@@ -28,6 +28,9 @@ namespace treekill::rig {
 std::string WhyNoCgroup();
 bool CgroupIsRequired();
 
+std::string BuildFolder();
+std::string SourceFolder();
+
 // The programs under test, from the build folder.
 std::string TreekillPath();
 std::string TreekillWithFaultsPath();

@@ -83,18 +83,19 @@ class JournalTest : public ScopeTest {
   }
 };
 
-class ForBoth : public JournalTest, public testing::WithParamInterface<Who> {
+class JournalForBoth : public JournalTest,
+                       public testing::WithParamInterface<Who> {
  protected:
   bool is_user() const { return GetParam() == Who::kUser; }
 };
 
-INSTANTIATE_TEST_SUITE_P(Journal, ForBoth,
+INSTANTIATE_TEST_SUITE_P(Journal, JournalForBoth,
                          testing::Values(Who::kRoot, Who::kUser),
                          [](const auto& info) {
                            return info.param == Who::kRoot ? "Root" : "User";
                          });
 
-TEST_P(ForBoth, TheThreeEventsAreFoundByTheirIds) {
+TEST_P(JournalForBoth, TheThreeEventsAreFoundByTheirIds) {
   Outcome outcome =
       RunAs(GetParam(), Treekill({"--name=nightly", "--unit=mine", "sh", "-c",
                                   "setsid sleep 1000 & sleep 1; exit 3"}));
@@ -142,7 +143,7 @@ TEST_P(ForBoth, TheThreeEventsAreFoundByTheirIds) {
                     HasSubstr("; nothing is left")));
 }
 
-TEST_P(ForBoth, HowItEndedIsSaid) {
+TEST_P(JournalForBoth, HowItEndedIsSaid) {
   struct Case {
     Arguments options;
     std::string reason;
@@ -169,7 +170,7 @@ TEST_P(ForBoth, HowItEndedIsSaid) {
   }
 }
 
-TEST_P(ForBoth, BytesAndLengthAreNoLimit) {
+TEST_P(JournalForBoth, BytesAndLengthAreNoLimit) {
   const std::string odd = "two\nlines \xff\xfe \x1b[31m";
   for (int words : {2, 20}) {
     std::string unit = absl::StrCat("words", words);
@@ -188,14 +189,14 @@ TEST_P(ForBoth, BytesAndLengthAreNoLimit) {
   }
 }
 
-TEST_P(ForBoth, NoIsNo) {
+TEST_P(JournalForBoth, NoIsNo) {
   RunAs(GetParam(), Treekill({"--journal=no", "--unit=silent", "true"}));
   RunAs(GetParam(), Treekill({"--unit=loud", "true"}));
   AwaitEntry({IdIs(kJournalEndedId), "TREEKILL_UNIT=loud.scope"});
   EXPECT_THAT(Entries({"TREEKILL_UNIT=silent.scope"}), IsEmpty());
 }
 
-TEST_P(ForBoth, InADelegatedUnitOnlyIfAskedFor) {
+TEST_P(JournalForBoth, InADelegatedUnitOnlyIfAskedFor) {
   Arguments silent = Delegated({"--name=silent", "true"});
   Arguments loud = Delegated({"--journal", "--name=loud", "true"});
   for (Arguments* argv : {&silent, &loud}) {

@@ -50,7 +50,7 @@ class KeeperTest : public ScopeTest {
       KeepManager(kTester);
       RunInSession(kTester, {"mkdir", "-p", folder});
     }
-    std::string text = ReadAll(absl::StrCat(TREEKILL_BUILD_DIR "/packaging/",
+    std::string text = ReadAll(absl::StrCat(BuildFolder(), "/packaging/",
                                             root ? "system/" : "user/", kUnit));
     std::string program = text.substr(text.find("ExecStart=") + 10);
     program.resize(program.find('\n'));

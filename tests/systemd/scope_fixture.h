@@ -21,7 +21,7 @@ class ScopeTest : public SystemdTest {
     SystemdTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     treekill_ = ForEveryone(TreekillPath());
-    std::string helper = TREEKILL_BUILD_DIR "/treekill-systemd";
+    std::string helper = BuildFolder() + "/treekill-systemd";
     setenv("TREEKILL_SYSTEMD", ForEveryone(helper).c_str(), 1);
   }
 

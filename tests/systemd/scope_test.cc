@@ -19,15 +19,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-class ForBoth : public ScopeTest, public testing::WithParamInterface<Who> {};
+class ScopeForBoth : public ScopeTest,
+                     public testing::WithParamInterface<Who> {};
 
-INSTANTIATE_TEST_SUITE_P(Scope, ForBoth,
+INSTANTIATE_TEST_SUITE_P(Scope, ScopeForBoth,
                          testing::Values(Who::kRoot, Who::kUser),
                          [](const auto& info) {
                            return info.param == Who::kRoot ? "Root" : "User";
                          });
 
-TEST_P(ForBoth, AllAreInOneScopeAndNothingIsLeft) {
+TEST_P(ScopeForBoth, AllAreInOneScopeAndNothingIsLeft) {
   const char* script =
       "setsid sleep 1000 & (sleep 1000 &); sleep 0.3; grep 0:: "
       "/proc/self/cgroup; systemd-cgls --no-pager";
@@ -48,7 +49,7 @@ TEST_P(ForBoth, AllAreInOneScopeAndNothingIsLeft) {
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
 }
 
-TEST_P(ForBoth, TheScopeIsWhatWasAskedFor) {
+TEST_P(ScopeForBoth, TheScopeIsWhatWasAskedFor) {
   bool user = GetParam() == Who::kUser;
   std::string show = absl::StrCat(
       "systemctl ", user ? "--user " : "",
@@ -64,7 +65,7 @@ TEST_P(ForBoth, TheScopeIsWhatWasAskedFor) {
                                     HasSubstr("Delegate=yes\n")));
 }
 
-TEST_P(ForBoth, PsTellsOfTheMemoryWhereThatIsCounted) {
+TEST_P(ScopeForBoth, PsTellsOfTheMemoryWhereThatIsCounted) {
   const char* script =
       "scope=$(sed -n 's,^0::\\(.*\\)/.*,\\1,p' /proc/self/cgroup)\n"
       "[ ! -e /sys/fs/cgroup$scope/memory.current ] || echo counted >&2\n"
@@ -82,7 +83,7 @@ TEST_P(ForBoth, PsTellsOfTheMemoryWhereThatIsCounted) {
   }
 }
 
-TEST_P(ForBoth, PropertiesAreAsForSystemdRun) {
+TEST_P(ScopeForBoth, PropertiesAreAsForSystemdRun) {
   bool user = GetParam() == Who::kUser;
   std::string show =
       absl::StrCat("systemctl ", user ? "--user " : "", "show mine.scope");
@@ -101,14 +102,14 @@ TEST_P(ForBoth, PropertiesAreAsForSystemdRun) {
   }
 }
 
-TEST_P(ForBoth, AUnitsNameIsFreeAgainAtTheEnd) {
+TEST_P(ScopeForBoth, AUnitsNameIsFreeAgainAtTheEnd) {
   for (int i = 0; i < 10; ++i) {
     Outcome outcome = RunAs(GetParam(), Treekill({"--unit=again", "true"}));
     ASSERT_EQ(outcome.exit_code(), 0) << outcome.errors;
   }
 }
 
-TEST_P(ForBoth, SystemctlStopEndsItWithItsOwnGrace) {
+TEST_P(ScopeForBoth, SystemctlStopEndsItWithItsOwnGrace) {
   bool user = GetParam() == Who::kUser;
   std::string script = absl::StrCat(
       "trap 'echo asked; exit 3' TERM; setsid sleep 1000 & systemctl ",
@@ -121,7 +122,7 @@ TEST_P(ForBoth, SystemctlStopEndsItWithItsOwnGrace) {
                                     HasSubstr("nothing is left")));
 }
 
-TEST_P(ForBoth, WhatCannotBeIsSaidInOneLine) {
+TEST_P(ScopeForBoth, WhatCannotBeIsSaidInOneLine) {
   struct Case {
     std::vector<std::string> options;
     std::string says;
@@ -148,7 +149,7 @@ TEST_P(ForBoth, WhatCannotBeIsSaidInOneLine) {
 }
 
 // D-Bus takes UTF-8 only, and messages of a certain size.
-TEST_P(ForBoth, AnyCommandLineHasADescription) {
+TEST_P(ScopeForBoth, AnyCommandLineHasADescription) {
   for (const std::string& odd :
        {std::string("\xff\xfe"), std::string("two\nlines\033[31m"),
         std::string(100 * 1000, 'x')}) {
@@ -159,7 +160,7 @@ TEST_P(ForBoth, AnyCommandLineHasADescription) {
   }
 }
 
-TEST_P(ForBoth, TooManyPropertiesAreRefused) {
+TEST_P(ScopeForBoth, TooManyPropertiesAreRefused) {
   Outcome outcome =
       RunAs(GetParam(), Treekill({"--description", std::string(100 * 1000, 'x'),
                                   "echo", "has run"}));
@@ -168,13 +169,13 @@ TEST_P(ForBoth, TooManyPropertiesAreRefused) {
   EXPECT_THAT(outcome.errors, HasSubstr("too long"));
 }
 
-TEST_P(ForBoth, ACommandThatIsNotThere) {
+TEST_P(ScopeForBoth, ACommandThatIsNotThere) {
   Outcome outcome = RunAs(GetParam(), Treekill({"/no/such/program"}));
   EXPECT_EQ(outcome.exit_code(), 127);
   EXPECT_THAT(outcome.errors, HasSubstr("cannot run /no/such/program"));
 }
 
-TEST_P(ForBoth, InADelegatedScopeNobodyIsAsked) {
+TEST_P(ScopeForBoth, InADelegatedScopeNobodyIsAsked) {
   Arguments argv = {"systemd-run", "--scope", "-q", "-p", "Delegate=yes"};
   if (GetParam() == Who::kUser) argv.push_back("--user");
   // Where there is nobody to be asked.

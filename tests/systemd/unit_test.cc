@@ -72,13 +72,14 @@ class UnitTest : public ScopeTest {
   }
 };
 
-class ForBoth : public UnitTest, public testing::WithParamInterface<Who> {};
-INSTANTIATE_TEST_SUITE_P(Unit, ForBoth, testing::Values(Who::kRoot, Who::kUser),
+class UnitForBoth : public UnitTest, public testing::WithParamInterface<Who> {};
+INSTANTIATE_TEST_SUITE_P(Unit, UnitForBoth,
+                         testing::Values(Who::kRoot, Who::kUser),
                          [](const testing::TestParamInfo<Who>& info) {
                            return info.param == Who::kRoot ? "Root" : "User";
                          });
 
-TEST_P(ForBoth, ADaemonInAServiceIsEnded) {
+TEST_P(UnitForBoth, ADaemonInAServiceIsEnded) {
   StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
                kEscapeeCount);
   Outcome outcome =
@@ -93,7 +94,7 @@ TEST_P(ForBoth, ADaemonInAServiceIsEnded) {
       Eventually([&] { return StateOf(GetParam(), "victim") != "active\n"; }));
 }
 
-TEST_P(ForBoth, ADryRunListsThemAndEndsNobody) {
+TEST_P(UnitForBoth, ADryRunListsThemAndEndsNobody) {
   StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
                kEscapeeCount);
   std::vector<pid_t> before = FindByCookie(cookie());
@@ -107,7 +108,7 @@ TEST_P(ForBoth, ADryRunListsThemAndEndsNobody) {
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
 }
 
-TEST_P(ForBoth, ADaemonInAScopeIsEnded) {
+TEST_P(UnitForBoth, ADaemonInAScopeIsEnded) {
   Arguments argv = {"systemd-run",   "--quiet", "--scope",
                     "--unit=victim", "-p",      "Delegate=yes"};
   if (GetParam() == Who::kUser) {
@@ -126,7 +127,7 @@ TEST_P(ForBoth, ADaemonInAScopeIsEnded) {
   EXPECT_EQ(As(GetParam(), "kill", {"--unit=victim.scope"}).exit_code(), 125);
 }
 
-TEST_P(ForBoth, TheFirstSignalAndItsGraceAreGiven) {
+TEST_P(UnitForBoth, TheFirstSignalAndItsGraceAreGiven) {
   TempDir folder;
   fs::permissions(folder.path(), fs::perms::all);
   StartService(GetParam(), "victim", {},
@@ -140,7 +141,7 @@ TEST_P(ForBoth, TheFirstSignalAndItsGraceAreGiven) {
   EXPECT_EQ(ReadAll(folder.path() + "/done"), "yes\n");
 }
 
-TEST_P(ForBoth, PsListsThoseOfNestedCgroups) {
+TEST_P(UnitForBoth, PsListsThoseOfNestedCgroups) {
   StartService(GetParam(), "victim", {"Delegate=yes"}, kEscapees,
                kEscapeeCount);
   Outcome outcome = As(GetParam(), "ps", {"--unit=victim", "--json"});

@@ -10,13 +10,17 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/rig/rig.h"
 
 namespace treekill {
 namespace {
 
 namespace fs = std::filesystem;
 
-const char kSource[] = TREEKILL_SOURCE_DIR;
+const fs::path& Source() {
+  static const auto* source = new fs::path(rig::SourceFolder());
+  return *source;
+}
 
 // The floor of a folder, as includes name it. Two folders of the same floor do
 // not know each other.
@@ -41,8 +45,8 @@ struct Include {
 std::vector<Include> AllIncludes() {
   std::vector<Include> includes;
   for (const char* root : {"lib", "cli"}) {
-    fs::path top = fs::path(kSource) / root;
-    fs::path base = root == std::string("lib") ? top : fs::path(kSource);
+    fs::path top = Source() / root;
+    fs::path base = root == std::string("lib") ? top : Source();
     for (const auto& entry : fs::recursive_directory_iterator(top)) {
       if (!entry.is_regular_file()) continue;
       std::ifstream file(entry.path());
@@ -98,7 +102,7 @@ TEST(Layers, RawSystemCallsAreInKernel) {
 TEST(Layers, FilesAreShort) {
   for (const char* root : {"lib", "cli", "tests"}) {
     for (const auto& entry :
-         fs::recursive_directory_iterator(fs::path(kSource) / root)) {
+         fs::recursive_directory_iterator(Source() / root)) {
       if (!entry.is_regular_file()) continue;
       std::ifstream file(entry.path());
       int lines = 0;

@@ -21,6 +21,7 @@
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/syscalls.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::guardian {
 namespace {
@@ -29,7 +30,9 @@ constexpr char kVariable[] = "TREEKILL_GUARDIAN";
 
 // A guardian that does not speak or read for that long does not work. Where a
 // thousand others want the processor, one that does has taken 10 s.
-constexpr absl::Duration kPatience = absl::Seconds(30);
+absl::Duration Patience() {
+  return kernel::TimeLimit("guardian", absl::Seconds(30));
+}
 
 // Longer than `true` and its like take, for which an exec would be dear.
 constexpr int kParkedMs = 10;
@@ -144,7 +147,7 @@ absl::StatusOr<Guardian> Guardian::Start(const GuardianForm& form,
   Guardian guardian(*std::move(child), std::move(channel->near),
                     std::move(launch));
   for (; told < notes.size(); ++told) {
-    absl::Status status = guardian.Tell(notes[told], kPatience);
+    absl::Status status = guardian.Tell(notes[told], Patience());
     if (!status.ok()) return status;
   }
   return guardian;
@@ -182,7 +185,8 @@ void Guardian::Dismiss() {
 
 absl::Status Guardian::AwaitReady() {
   if (ready_) return absl::OkStatus();
-  const absl::Duration end = kernel::MonotonicNow() + kPatience;
+  const absl::Duration patience = Patience();
+  const absl::Duration end = kernel::MonotonicNow() + patience;
   Message message;
   absl::StatusOr<kernel::Received> received;
   do {
@@ -192,7 +196,7 @@ absl::Status Guardian::AwaitReady() {
   if (kernel::StatusErrno(received.status()) == EAGAIN) {
     return absl::DeadlineExceededError(absl::StrCat(
         "the guardian ", launch_->program, " has not spoken within ",
-        absl::FormatDuration(kPatience)));
+        absl::FormatDuration(patience)));
   }
   if (!received.ok()) {
     return kernel::WithContext(

@@ -16,6 +16,7 @@
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::systemd {
 namespace {
@@ -23,7 +24,9 @@ namespace {
 constexpr char kVariable[] = "TREEKILL_SYSTEMD";
 
 // More than the helper gives systemd.
-constexpr absl::Duration kPatience = absl::Seconds(25);
+absl::Duration Patience() {
+  return kernel::TimeLimit("systemd", absl::Seconds(25));
+}
 // A systemd that answers does so within milliseconds.
 constexpr absl::Duration kGiveUpPatience = absl::Seconds(1);
 
@@ -128,13 +131,14 @@ absl::StatusOr<Words> Client::Ask(const Words& request, const char* answer,
   absl::Status sent = SendWords(channel_.get(), request);
   // One that could not even begin has left its reason to be read.
   if (!sent.ok() && kernel::StatusErrno(sent) != EPIPE) return sent;
+  const absl::Duration patience = Patience();
   while (true) {
     absl::StatusOr<Words> words =
-        ReceiveWords(channel_.get(), kPatience, cancel_fd);
+        ReceiveWords(channel_.get(), patience, cancel_fd);
     if (absl::IsCancelled(words.status())) return words;
     if (absl::IsDeadlineExceeded(words.status())) {
       return absl::DeadlineExceededError(absl::StrCat(
-          "systemd has not answered within ", absl::FormatDuration(kPatience)));
+          "systemd has not answered within ", absl::FormatDuration(patience)));
     }
     if (!words.ok()) {
       return kernel::WithContext(words.status(), "cannot ask treekill-systemd");
