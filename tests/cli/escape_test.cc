@@ -1,6 +1,7 @@
 // Every way that processes have of getting away from those who started them,
-// each at the command's exit, at a timeout and at TERM to treekill: when
-// treekill returns, nobody is alive and the leaf is gone.
+// at the command's exit, at a timeout and at TERM to treekill: when treekill
+// returns, nobody is alive and the leaf is gone. All at once for each way of
+// holding and of ending; each alone once, and in all ways if there is time.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,13 +10,12 @@
 #include <filesystem>
 #include <iterator>
 #include <map>
-#include <memory>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "tests/cli/escapes.h"
 #include "tests/cli/fixture.h"
 #include "treekill/kernel/cgroup.h"
@@ -25,6 +25,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using ::testing::AnyOfArray;
+using ::testing::IsEmpty;
+
 // How they are held.
 struct Holding {
   const char* name;
@@ -33,12 +36,22 @@ struct Holding {
   const char* faults;
 };
 
-constexpr Holding kAuto = {"", "--containment=auto", ""};
-constexpr Holding kOtherwise[] = {
+constexpr Holding kHoldings[] = {
+    {"", "--containment=auto", ""},
     {"InASubreaper", "--containment=subreaper", ""},
     {"WithoutCgroupKill", "--require=cgroup", "open@cgroup.kill:ENOENT"}};
 
-using EscapeParameter = std::tuple<Escape, Holding, Ending>;
+// As a shell has it; TERM is treekill's own end as well.
+void ExpectEnding(const Outcome& outcome, const Escapes& escapes,
+                  Ending ending) {
+  int signal = outcome.signal();
+  EXPECT_THAT(signal == 0 ? outcome.exit_code() : 128 + signal,
+              AnyOfArray(StatusesOf(escapes, ending)));
+  if (ending != Ending::kTerm || NeedKill(escapes)) return;
+  EXPECT_EQ(outcome.exit_code(), escapes[0].exit_code_at_term);
+}
+
+using EscapeParameter = std::tuple<Escapes, Holding, Ending>;
 
 class EscapeTest : public CliTest,
                    public testing::WithParamInterface<EscapeParameter> {
@@ -48,21 +61,21 @@ class EscapeTest : public CliTest,
     if (!IsSkipped()) {
       absl::StatusOr<kernel::Cgroup> own = kernel::Cgroup::Open(OwnCgroup());
       ASSERT_TRUE(own.ok()) << own.status();
-      for (const char* name : {"frozen", "a"}) {
+      for (const char* name : {"frozen", "a", "locked"}) {
         EXPECT_TRUE(Eventually([&] { return own->RemoveChild(name).ok(); }));
       }
     }
     CliTest::TearDown();
   }
 
-  Outcome Run(const Escape& escape, const Holding& holding, Ending ending) {
+  Outcome Run(const Escapes& escapes, const Holding& holding, Ending ending) {
     Escapee escapee{EscapeePath(), cookie(), ready()};
     std::map<std::string, std::string> variables = environment();
     bool faulty = holding.faults[0] != '\0';
     if (faulty) variables["TREEKILL_FAULTS"] = holding.faults;
     return RunToEnding(
-        RunEscapee(faulty ? TreekillWithFaultsPath() : TreekillPath(),
-                   {holding.option}, escapee, escape, ending),
+        RunEscapee(faulty ? TreekillWithFaultsPath() : TreekillFor(ending),
+                   {holding.option}, escapee, escapes, ending),
         variables, ready(), ending);
   }
 
@@ -70,67 +83,75 @@ class EscapeTest : public CliTest,
 };
 
 TEST_P(EscapeTest, LeavesNobody) {
-  const auto& [escape, holding, ending] = GetParam();
-  Outcome outcome = Run(escape, holding, ending);
+  const auto& [escapes, holding, ending] = GetParam();
+  Outcome outcome = Run(escapes, holding, ending);
   // At once: what is said to be dead must be dead.
-  std::vector<pid_t> survivors = FindByCookie(cookie());
-  EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
-  EXPECT_TRUE(LeftLeaves().empty()) << absl::StrJoin(LeftLeaves(), " ");
+  EXPECT_THAT(SurvivorsOf(cookie()), IsEmpty());
+  EXPECT_THAT(LeftLeaves(), IsEmpty());
   // The members had really got away.
   EXPECT_TRUE(fs::exists(ready())) << outcome.errors;
   EXPECT_EQ(outcome.errors, "");
-  switch (ending) {
-    case Ending::kExit:
-      EXPECT_EQ(outcome.exit_code(), 0);
-      break;
-    case Ending::kTimeout:
-      EXPECT_EQ(outcome.exit_code(), 124);
-      break;
-    case Ending::kTerm:
-      EXPECT_EQ(outcome.exit_code(), escape.exit_code_at_term);
-      EXPECT_EQ(outcome.signal(), escape.exit_code_at_term < 0 ? SIGTERM : 0);
-      break;
-  }
+  ExpectEnding(outcome, escapes, ending);
 }
 
 std::string NameOf(const testing::TestParamInfo<EscapeParameter>& info) {
-  const auto& [escape, holding, ending] = info.param;
-  return absl::StrCat(CamelCase(escape.mode), holding.name, EndingName(ending));
+  const auto& [escapes, holding, ending] = info.param;
+  std::string who = escapes.size() > 1 ? "All" : CamelCase(escapes[0].mode);
+  return absl::StrCat(who, holding.name, EndingName(ending));
 }
 
-constexpr Ending kEndings[] = {Ending::kExit, Ending::kTimeout, Ending::kTerm};
-
-INSTANTIATE_TEST_SUITE_P(All, EscapeTest,
-                         testing::Combine(testing::ValuesIn(kEscapes),
-                                          testing::Values(kAuto),
+INSTANTIATE_TEST_SUITE_P(Crew, EscapeTest,
+                         testing::Combine(testing::Values(EveryEscape()),
+                                          testing::ValuesIn(kHoldings),
                                           testing::ValuesIn(kEndings)),
                          NameOf);
 
-// With fewer of those that take time.
-std::vector<Escape> SmallerEscapes() {
-  std::vector<Escape> escapes(std::begin(kEscapes), std::end(kEscapes));
-  for (Escape& escape : escapes) escape.count /= 4;
-  return escapes;
+std::vector<Escapes> EachOf(const Escapes& escapes) {
+  std::vector<Escapes> each;
+  for (const Escape& escape : escapes) each.push_back({escape});
+  return each;
 }
 
-INSTANTIATE_TEST_SUITE_P(Held, EscapeTest,
-                         testing::Combine(testing::ValuesIn(SmallerEscapes()),
-                                          testing::ValuesIn(kOtherwise),
-                                          testing::ValuesIn(kEndings)),
+Escapes LightEscapes() { return {std::begin(kEscapes), std::end(kEscapes)}; }
+
+// So that a fault names one escape. Those that are about TERM get it.
+std::vector<EscapeParameter> EachOnce() {
+  std::vector<EscapeParameter> all;
+  for (const Escapes& one : EachOf(EveryEscape())) {
+    bool by_term = absl::StrContains(one[0].mode, "term");
+    all.emplace_back(one, kHoldings[0],
+                     by_term ? Ending::kTerm : Ending::kExit);
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, EscapeTest, testing::ValuesIn(EachOnce()),
                          NameOf);
+
+INSTANTIATE_TEST_SUITE_P(
+    Thorough, EscapeTest,
+    testing::Combine(testing::ValuesIn(EachOf(LightEscapes())),
+                     testing::ValuesIn(kHoldings), testing::ValuesIn(kEndings)),
+    NameOf);
+
+INSTANTIATE_TEST_SUITE_P(
+    ThoroughAlone, EscapeTest,
+    testing::Combine(testing::ValuesIn(EachOf(HeavyEscapes(200, 2000))),
+                     testing::ValuesIn(kHoldings), testing::ValuesIn(kEndings)),
+    NameOf);
 
 // An ordinary user who has been given a cgroup, as by systemd's delegation:
 // kill(2) on a setuid-root member would be EPERM.
 class OrdinaryUserTest : public CliTest {
  protected:
   static constexpr uid_t kNobody = 65534;
+  static inline const Escapes kSetuid = {{"setuid", 0, -1, true}};
 
   void SetUp() override {
     CliTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     if (getuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
     LetOthersIn();
-    CopyOf(TreekillPath());
     CopyOf(EscapeePath());
     CopyOf(EscapeePath(), 04755, "helper");
     delegated_ = absl::StrCat(OwnCgroup(), "/tk-delegated-", getpid());
@@ -150,8 +171,7 @@ class OrdinaryUserTest : public CliTest {
   std::string helper() const { return File("helper"); }
 
   // As nobody, in the delegated cgroup.
-  std::unique_ptr<Program> Start(const std::string& then,
-                                 const std::string& timeout) {
+  Outcome RunTo(Ending ending) {
     std::string procs = delegated_ + "/cgroup.procs";
     auto enter = [procs] {
       FILE* file = fopen(procs.c_str(), "w");
@@ -160,20 +180,12 @@ class OrdinaryUserTest : public CliTest {
         _exit(98);
       }
     };
-    std::vector<std::string> argv = {File("treekill"),
-                                     "run",
-                                     "-k",
-                                     "300ms",
-                                     "--timeout",
-                                     timeout,
-                                     File("escapee"),
-                                     "setuid",
-                                     "--cookie=" + cookie(),
-                                     "--ready=" + ready(),
-                                     "--then=" + then};
     std::map<std::string, std::string> variables = environment();
     variables["ESCAPEE_SETUID_HELPER"] = helper();
-    return std::make_unique<Program>(argv, variables, enter);
+    Escapee escapee{File("escapee"), cookie(), ready()};
+    return RunToEnding(
+        RunEscapee(CopyOf(TreekillFor(ending)), {}, escapee, kSetuid, ending),
+        variables, ready(), ending, enter);
   }
 
   // Without cgroup.kill (before Linux 5.14) it is a survivor, and said to be.
@@ -189,10 +201,10 @@ class OrdinaryUserTest : public CliTest {
     return true;
   }
 
-  void ExpectNobody(const Outcome& outcome) {
-    std::vector<pid_t> survivors = FindByCookie(cookie());
-    EXPECT_TRUE(survivors.empty()) << absl::StrJoin(survivors, " ");
-    EXPECT_TRUE(LeftLeaves().empty()) << absl::StrJoin(LeftLeaves(), " ");
+  void ExpectNobody(const Outcome& outcome, Ending ending) {
+    ExpectEnding(outcome, kSetuid, ending);
+    EXPECT_THAT(SurvivorsOf(cookie()), IsEmpty());
+    EXPECT_THAT(LeftLeaves(), IsEmpty());
     EXPECT_TRUE(fs::exists(ready())) << outcome.errors;
     EXPECT_EQ(outcome.errors, "");
   }
@@ -204,27 +216,21 @@ class OrdinaryUserTest : public CliTest {
 };
 
 TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtExit) {
-  Outcome outcome = Start("exit", "inf")->Wait();
+  Outcome outcome = RunTo(Ending::kExit);
   if (IsBeyondReach(outcome)) return;
-  EXPECT_EQ(outcome.exit_code(), 0);
-  ExpectNobody(outcome);
+  ExpectNobody(outcome, Ending::kExit);
 }
 
 TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtTimeout) {
-  Outcome outcome = Start("stay", "2s")->Wait();
+  Outcome outcome = RunTo(Ending::kTimeout);
   if (IsBeyondReach(outcome)) return;
-  EXPECT_EQ(outcome.exit_code(), 124);
-  ExpectNobody(outcome);
+  ExpectNobody(outcome, Ending::kTimeout);
 }
 
 TEST_F(OrdinaryUserTest, KillsSetuidRootMembersAtTerm) {
-  std::unique_ptr<Program> program = Start("stay", "inf");
-  EXPECT_TRUE(Eventually([&] { return fs::exists(ready()); }));
-  program->Signal(SIGTERM);
-  Outcome outcome = program->Wait();
+  Outcome outcome = RunTo(Ending::kTerm);
   if (IsBeyondReach(outcome)) return;
-  EXPECT_EQ(outcome.signal(), SIGTERM);
-  ExpectNobody(outcome);
+  ExpectNobody(outcome, Ending::kTerm);
 }
 
 }  // namespace

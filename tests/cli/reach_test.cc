@@ -15,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tests/cli/escapes.h"
 #include "tests/cli/fixture.h"
 
@@ -94,8 +95,7 @@ void PrintTo(const ExpectedMember& member, std::ostream* out) {
   *out << Json({{"escapes", member.escapes}, {"reach", member.reach}});
 }
 
-class ReachTest : public CliTest,
-                  public testing::WithParamInterface<ExpectedEscape> {
+class ReachFixture : public CliTest {
  protected:
   void TearDown() override {
     // Of a method that leaves some alive.
@@ -104,28 +104,67 @@ class ReachTest : public CliTest,
     CliTest::TearDown();
   }
 
-  // Runs it to the ending, in which everybody is alive but the leader.
-  Json RunToReport(Ending ending, std::vector<std::string> options = {}) {
+  // Runs them to the ending, in which everybody is alive but the leader.
+  Json RunToReport(const Escapes& escapes, Ending ending,
+                   std::vector<std::string> options = {}) {
     std::string report = File("report");
-    options.insert(options.end(), {"--report", report});
-    RunToEnding(RunEscapee(TreekillPath(), options, escapee(),
-                           GetParam().escape, ending),
+    options.insert(options.end(), {"--report", report, "-k", "0"});
+    RunToEnding(RunEscapee(TreekillPath(), options, escapee(), escapes, ending),
                 environment(), escapee().ready, ending);
-    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    EXPECT_THAT(SurvivorsOf(cookie()), IsEmpty());
+    RemoveMadeCgroups();
+    unlink(escapee().ready.c_str());
     return Json::parse(ReadAll(report));
   }
 
-  // Who lives on when the command is ended by that containment alone.
-  size_t CountSurvivors(const std::string& containment) {
+  // The command is ended by that containment alone, and so many live on.
+  void ExpectSurvivors(const Escapes& escapes, const std::string& containment,
+                       size_t expected) {
+    SCOPED_TRACE(containment);
     RunToEnding(
         RunEscapee(TreekillPath(), {"--containment", containment, "-k", "0"},
-                   escapee(), GetParam().escape, Ending::kTerm),
+                   escapee(), escapes, Ending::kTerm),
         environment(), escapee().ready, Ending::kTerm);
-    size_t count = FindByCookie(cookie()).size();
+    ExpectSurvivors(expected);
     KillByCookie(cookie());
     RemoveMadeCgroups();
     unlink(escapee().ready.c_str());
-    return count;
+  }
+
+  // Those that have been sent SIGKILL may need a moment to end.
+  void ExpectSurvivors(size_t expected) {
+    EXPECT_TRUE(Eventually([&] {
+      return FindByCookie(cookie()).size() == expected;
+    })) << expected
+        << " expected, found:\n"
+        << absl::StrJoin(SurvivorsOf(cookie()), "\n");
+  }
+
+  // Each method is used for itself, and kills whom the report says it would.
+  void ExpectAgreement(const Escapes& escapes) {
+    Json members = RunToReport(escapes, Ending::kTerm)["members"];
+    auto out_of_reach = [&](const char* method) {
+      return std::count_if(
+          members.begin(), members.end(),
+          [&](const Json& member) { return !member["reach"][method]; });
+    };
+    ExpectSurvivors(escapes, "process", out_of_reach("process"));
+    ExpectSurvivors(escapes, "process-group", out_of_reach("process_group"));
+    ExpectSurvivors(escapes, "subreaper", out_of_reach("subreaper"));
+    // The parent-death signal, and then a bare cgroup.kill.
+    Program treekill(RunEscapee(TreekillPath(), {"--guardian=no"}, escapee(),
+                                escapes, Ending::kTerm),
+                     environment());
+    ASSERT_TRUE(Eventually([&] { return !Read("ready").empty(); }));
+    std::vector<std::string> leaves = LeftLeaves();
+    std::string leaf = *std::min_element(leaves.begin(), leaves.end());
+    treekill.Signal(SIGKILL);
+    treekill.Wait();
+    ExpectSurvivors(out_of_reach("parent_death_signal"));
+    WriteAll(leaf + "/cgroup.kill", "1");
+    ExpectSurvivors(out_of_reach("cgroup"));
+    KillByCookie(cookie());
+    EXPECT_EQ(RunProgram({TreekillPath(), "gc", OwnCgroup()}).exit_code(), 0);
   }
 
   // Those of the modes that nest cgroups, where the command has no leaf of its
@@ -138,6 +177,14 @@ class ReachTest : public CliTest,
   }
 
   Escapee escapee() const { return {EscapeePath(), cookie(), File("ready")}; }
+};
+
+class ReachTest : public ReachFixture,
+                  public testing::WithParamInterface<ExpectedEscape> {
+ protected:
+  Json Report(Ending ending, std::vector<std::string> options = {}) {
+    return RunToReport({GetParam().escape}, ending, std::move(options));
+  }
 
   static ExpectedMember Seen(const Json& member) {
     ExpectedMember seen;
@@ -160,85 +207,111 @@ class ReachTest : public CliTest,
     }
     return seen;
   }
+
+  void ExpectRightWhileTheLeaderLives() {
+    Json report = Report(Ending::kTerm);
+    std::vector<ExpectedMember> seen = SeenIn(report, "members");
+    EXPECT_THAT(seen, UnorderedElementsAreArray(GetParam().members));
+    for (const Json& member : report["members"]) {
+      if (member["pid"] != report["leader"]["pid"]) continue;
+      EXPECT_EQ(Seen(member).reach,
+                Words({"process", "process_group", "parent_death_signal",
+                       "subreaper", "cgroup"}));
+      EXPECT_EQ(Seen(member).escapes, Words());
+    }
+  }
+
+  void ExpectRightWhenTheLeaderHasEnded() {
+    std::vector<ExpectedMember> expected = GetParam().members;
+    for (ExpectedMember& member : expected) {
+      if (member.is_orphaned_by_leader) member.escapes.insert("reparented");
+    }
+    std::vector<ExpectedMember> seen = SeenIn(Report(Ending::kExit), "leaked");
+    EXPECT_THAT(seen, UnorderedElementsAreArray(expected));
+  }
+
+  void ExpectTheSameBelowASubreaperButForTheCgroup() {
+    // Where nothing is below a cgroup of its own, nobody has left it.
+    std::vector<ExpectedMember> expected = GetParam().members;
+    for (ExpectedMember& member : expected) {
+      member.reach.erase("cgroup");
+      member.escapes.erase("migrated");
+    }
+    std::vector<ExpectedMember> seen =
+        SeenIn(Report(Ending::kTerm, {"--containment=subreaper"}), "members");
+    EXPECT_THAT(seen, UnorderedElementsAreArray(expected));
+  }
 };
 
-TEST_P(ReachTest, IsRightWhileTheLeaderLives) {
-  Json report = RunToReport(Ending::kTerm);
-  std::vector<ExpectedMember> seen = SeenIn(report, "members");
-  EXPECT_THAT(seen, UnorderedElementsAreArray(GetParam().members));
-  for (const Json& member : report["members"]) {
-    if (member["pid"] != report["leader"]["pid"]) continue;
-    EXPECT_EQ(Seen(member).reach,
-              Words({"process", "process_group", "parent_death_signal",
-                     "subreaper", "cgroup"}));
-    EXPECT_EQ(Seen(member).escapes, Words());
+TEST_P(ReachTest, IsRight) {
+  {
+    SCOPED_TRACE("the leader lives");
+    ExpectRightWhileTheLeaderLives();
   }
-}
-
-TEST_P(ReachTest, IsRightWhenTheLeaderHasEnded) {
-  std::vector<ExpectedMember> expected = GetParam().members;
-  for (ExpectedMember& member : expected) {
-    if (member.is_orphaned_by_leader) member.escapes.insert("reparented");
+  {
+    SCOPED_TRACE("the leader has ended");
+    ExpectRightWhenTheLeaderHasEnded();
   }
-  std::vector<ExpectedMember> seen =
-      SeenIn(RunToReport(Ending::kExit), "leaked");
-  EXPECT_THAT(seen, UnorderedElementsAreArray(expected));
+  SCOPED_TRACE("below a subreaper");
+  ExpectTheSameBelowASubreaperButForTheCgroup();
 }
 
-TEST_P(ReachTest, IsTheSameBelowASubreaperButForTheCgroup) {
-  // Where nothing is below a cgroup of its own, nobody has left it.
-  std::vector<ExpectedMember> expected = GetParam().members;
-  for (ExpectedMember& member : expected) {
-    member.reach.erase("cgroup");
-    member.escapes.erase("migrated");
+std::string NameOf(const testing::TestParamInfo<ExpectedEscape>& info) {
+  return CamelCase(info.param.escape.mode);
+}
+
+INSTANTIATE_TEST_SUITE_P(Escapes, ReachTest, testing::ValuesIn(kExpected),
+                         NameOf);
+
+class ReachSurvivorsTest : public ReachFixture {};
+
+TEST_F(ReachSurvivorsTest, AreThoseOfTheReport) {
+  Escapes all;
+  for (const ExpectedEscape& expected : kExpected) {
+    all.push_back(expected.escape);
   }
-  std::vector<ExpectedMember> seen = SeenIn(
-      RunToReport(Ending::kTerm, {"--containment=subreaper"}), "members");
-  EXPECT_THAT(seen, UnorderedElementsAreArray(expected));
+  ExpectAgreement(all);
 }
 
-// Each method is used for itself, and kills whom the report says it would.
-TEST_P(ReachTest, AgreesWithWhoReallySurvives) {
-  Json members = RunToReport(Ending::kTerm)["members"];
-  unlink(escapee().ready.c_str());
-  auto count_out_of_reach = [&](const char* method) {
-    return std::count_if(
-        members.begin(), members.end(),
-        [&](const Json& member) { return !member["reach"][method]; });
-  };
-  EXPECT_EQ(CountSurvivors("process"), count_out_of_reach("process"));
-  EXPECT_EQ(CountSurvivors("process-group"),
-            count_out_of_reach("process_group"));
-  EXPECT_EQ(CountSurvivors("subreaper"), count_out_of_reach("subreaper"));
-  // The parent-death signal, and then a bare cgroup.kill.
-  Program treekill(RunEscapee(TreekillPath(), {"--guardian=no"}, escapee(),
-                              GetParam().escape, Ending::kTerm),
-                   environment());
-  ASSERT_TRUE(Eventually([&] { return !Read("ready").empty(); }));
-  std::vector<std::string> leaves = LeftLeaves();
-  std::string leaf = *std::min_element(leaves.begin(), leaves.end());
-  treekill.Signal(SIGKILL);
-  treekill.Wait();
-  size_t expected = count_out_of_reach("parent_death_signal");
-  EXPECT_TRUE(Eventually([&] {
-    return FindByCookie(cookie()).size() == expected;
-  })) << FindByCookie(cookie()).size();
-  WriteAll(leaf + "/cgroup.kill", "1");
-  expected = count_out_of_reach("cgroup");
-  EXPECT_TRUE(Eventually([&] {
-    return FindByCookie(cookie()).size() == expected;
-  })) << FindByCookie(cookie()).size();
-  KillByCookie(cookie());
-  EXPECT_EQ(RunProgram({TreekillPath(), "gc", OwnCgroup()}).exit_code(), 0);
+class ReachSurvivorsOfOneTest
+    : public ReachFixture,
+      public testing::WithParamInterface<ExpectedEscape> {};
+
+TEST_P(ReachSurvivorsOfOneTest, AreThoseOfTheReport) {
+  ExpectAgreement({GetParam().escape});
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Escapes, ReachTest, testing::ValuesIn(kExpected),
-    [](const testing::TestParamInfo<ExpectedEscape>& info) {
-      return CamelCase(info.param.escape.mode);
-    });
+INSTANTIATE_TEST_SUITE_P(Thorough, ReachSurvivorsOfOneTest,
+                         testing::ValuesIn(kExpected), NameOf);
 
 class ReachOfOneTest : public CliTest {};
+
+TEST_F(ReachOfOneTest, HolderOfTheOutputIsNamed) {
+  std::string script = absl::StrCat(
+      "'", TreekillPath(), "' run --on-leak=warn --report='", File("report"),
+      "' '", EscapeePath(), "' output-holder --cookie=", cookie(), " | cat");
+  Outcome outcome = RunProgram({"bash", "-c", script}, environment());
+  Json leaked = Json::parse(Read("report"))["leaked"];
+  ASSERT_EQ(leaked.size(), 1U);
+  EXPECT_EQ(leaked[0]["escapes"],
+            Json({"new-session", "reparented", "holds-stdout"}));
+  EXPECT_THAT(outcome.errors,
+              testing::HasSubstr(": new-session, reparented, holds-stdout\n"));
+}
+
+TEST_F(ReachOfOneTest, EveryMemberOfAForkBombIsReached) {
+  Escapee escapee{EscapeePath(), cookie(), File("ready")};
+  RunToEnding(RunEscapee(TreekillPath(), {"--report", File("report")}, escapee,
+                         {{"fork-bomb", 20, -1, true}}, Ending::kTerm),
+              environment(), escapee.ready, Ending::kTerm);
+  Json members = Json::parse(Read("report"))["members"];
+  // Most that are listed have ended when their turn comes.
+  EXPECT_GE(members.size(), 1U);
+  for (const Json& member : members) {
+    EXPECT_TRUE(member["reach"]["subreaper"]) << member;
+    EXPECT_TRUE(member["reach"]["cgroup"]) << member;
+  }
+}
 
 // The demo's escapees, by the names of their rows.
 struct DemoRow {
@@ -256,8 +329,10 @@ constexpr DemoRow kDemoRows[] = {{"the command itself", "leader"},
                                  {"daemon in a nested cgroup", "nested"},
                                  {"daemon in another cgroup", "move", true}};
 
+class ThoroughReachTest : public CliTest {};
+
 // What `treekill demo` prints, and what the report says of the same escapee.
-TEST_F(ReachOfOneTest, AgreesWithTheDemo) {
+TEST_F(ThoroughReachTest, AgreesWithTheDemo) {
   Json demo =
       Json::parse(Start({TreekillPath(), "demo", "--json"})->Wait().output);
   std::map<std::pair<std::string, std::string>, Json> survived;
@@ -270,7 +345,7 @@ TEST_F(ReachOfOneTest, AgreesWithTheDemo) {
     SCOPED_TRACE(row.name);
     unlink(File("pid").c_str());
     std::unique_ptr<Program> run = StartRun(
-        {"--report", File("report"), "--", "sh", "-c",
+        {"-k", "0", "--report", File("report"), "--", "sh", "-c",
          absl::StrCat("exec '", TreekillPath(), "' demo-escapee ", row.mode,
                       " 9 ", row.moves ? elsewhere : "", " 9>", File("pid"))});
     pid_t pid = 0;
@@ -297,34 +372,6 @@ TEST_F(ReachOfOneTest, AgreesWithTheDemo) {
               !is_hit("cgroup") && !is_hit("subreaper"));
   }
   EXPECT_TRUE(Eventually([&] { return rmdir(elsewhere.c_str()) == 0; }));
-}
-
-TEST_F(ReachOfOneTest, HolderOfTheOutputIsNamed) {
-  std::string script = absl::StrCat(
-      "'", TreekillPath(), "' run --on-leak=warn --report='", File("report"),
-      "' '", EscapeePath(), "' output-holder --cookie=", cookie(), " | cat");
-  Outcome outcome = RunProgram({"bash", "-c", script}, environment());
-  Json leaked = Json::parse(Read("report"))["leaked"];
-  ASSERT_EQ(leaked.size(), 1U);
-  EXPECT_EQ(leaked[0]["escapes"],
-            Json({"new-session", "reparented", "holds-stdout"}));
-  EXPECT_THAT(outcome.errors,
-              testing::HasSubstr(": new-session, reparented, holds-stdout\n"));
-}
-
-TEST_F(ReachOfOneTest, EveryMemberOfAForkBombIsReached) {
-  Escape escape{"fork-bomb", 50};
-  Escapee escapee{EscapeePath(), cookie(), File("ready")};
-  RunToEnding(RunEscapee(TreekillPath(), {"--report", File("report")}, escapee,
-                         escape, Ending::kTerm),
-              environment(), escapee.ready, Ending::kTerm);
-  Json members = Json::parse(Read("report"))["members"];
-  // Most that are listed have ended when their turn comes.
-  EXPECT_GE(members.size(), 1U);
-  for (const Json& member : members) {
-    EXPECT_TRUE(member["reach"]["subreaper"]) << member;
-    EXPECT_TRUE(member["reach"]["cgroup"]) << member;
-  }
 }
 
 }  // namespace

@@ -4,6 +4,14 @@
 // the members that MODE names, waits until they are established, writes their
 // pids to FILE and then exits or stays.  Exit status: 99 when the set-up broke,
 // 77 when the mode cannot be had on this machine.
+//
+// escapee crew --modes=MODE[:COUNT],... --cookie=STRING [--ready=FILE]
+//         [--then=exit|stay]
+//
+// Plays the leader of many such leaders, one for each MODE, in one tree.  The
+// cookie of each is STRING.MODE, so that its members are known by it.  FILE has
+// the pids of these leaders, and is there when all of them have all their
+// members; with --then=exit they have all exited before the crew does.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +25,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -38,6 +47,7 @@ struct Report {
 std::string g_mode;
 bool g_leader = true;
 int g_read_fd = -1;
+int g_crew_fd = -1;  // Where a leader of a crew reports.
 
 timespec Now() {
   timespec now;
@@ -133,6 +143,8 @@ void BecomeMember() {
   g_leader = false;
   if (g_read_fd >= 0) close(g_read_fd);
   g_read_fd = -1;
+  if (g_crew_fd >= 0) close(g_crew_fd);
+  g_crew_fd = -1;
   ArmLife();
 }
 
@@ -211,6 +223,31 @@ namespace {
   Sleep();
 }
 
+void PlayCrew(const std::string& modes, const std::string& then) {
+  OpenHandshake();
+  std::istringstream words(modes);
+  for (std::string word; getline(words, word, ',');) {
+    size_t colon = word.find(':');
+    std::string mode = word.substr(0, colon);
+    std::vector<std::string> text = {
+        "escapee", mode, "--cookie=" + g_cookie + "." + mode, "--then=" + then,
+        "--crew-fd=" + std::to_string(g_write_fd)};
+    if (colon != std::string::npos) {
+      text.push_back("--count=" + word.substr(colon + 1));
+    }
+    Arguments arguments(text);
+    if (Fork() != 0) continue;
+    Check(fcntl(g_write_fd, F_SETFD, 0), "fcntl");
+    execv(kSelf, arguments.argv.data());
+    Fail(kBroken, "execv", errno);
+  }
+  Collect(g_children.size());
+  if (then == "stay") return;
+  while (!g_children.empty()) {
+    if (Wait(g_children.back(), 0) != 0) Fail(kBroken, "a leader failed", 0);
+  }
+}
+
 void WriteReady(const std::string& file) {
   if (file.empty()) return;
   std::string temporary = file + ".tmp." + std::to_string(getpid());
@@ -234,7 +271,7 @@ int Main(int argc, char** argv) {
     for (const Mode& mode : Modes()) puts(mode.name);
     return 0;
   }
-  std::string ready, then = "exit";
+  std::string ready, modes, then = "exit";
   for (int i = 2; i < argc; ++i) {
     std::string word = argv[i];
     std::string value = word.substr(std::min(word.find('=') + 1, word.size()));
@@ -249,6 +286,11 @@ int Main(int argc, char** argv) {
       if (g_count < 1) Fail(kBroken, "--count must be positive", 0);
     } else if (word.starts_with("--ready-fd=")) {
       g_write_fd = atoi(value.c_str());
+    } else if (word.starts_with("--modes=")) {
+      modes = value;
+    } else if (word.starts_with("--crew-fd=")) {
+      g_crew_fd = atoi(value.c_str());
+      Check(fcntl(g_crew_fd, F_SETFD, FD_CLOEXEC), "fcntl of --crew-fd");
     } else {
       Fail(kBroken, ("unknown argument " + word).c_str(), 0);
     }
@@ -263,12 +305,22 @@ int Main(int argc, char** argv) {
     WriteReady(ready);
     Sleep();
   }
+  if (g_mode == "crew") {
+    PlayCrew(modes, then);
+    WriteReady(ready);
+    if (then == "stay") Sleep();
+    return 0;
+  }
   for (const Mode& mode : Modes()) {
     if (g_mode != mode.name) continue;
     if (g_count == 0) g_count = mode.count;
     OpenHandshake();
     mode.run();
     WriteReady(ready);
+    if (g_crew_fd >= 0) {
+      g_write_fd = g_crew_fd;
+      Ready();
+    }
     if (then == "stay") Sleep();
     return 0;
   }

@@ -26,18 +26,12 @@ namespace {
 
 constexpr int kBombSeconds = 60;
 constexpr int kOrphans = 3000;
-constexpr char kSelf[] = "/proc/self/exe";
 
-struct Arguments {
-  explicit Arguments(const char* mode) {
-    text = {"escapee", mode, "--cookie=" + g_cookie,
-            "--ready-fd=" + std::to_string(g_write_fd)};
-    for (std::string& word : text) argv.push_back(word.data());
-    argv.push_back(nullptr);
-  }
-  std::vector<std::string> text;
-  std::vector<char*> argv;
-};
+// A member that is executed reports by the handshake's descriptor.
+Arguments Member(const char* mode) {
+  return Arguments({"escapee", mode, "--cookie=" + g_cookie,
+                    "--ready-fd=" + std::to_string(g_write_fd)});
+}
 
 std::string Unescape(const std::string& text) {
   std::string plain;
@@ -139,7 +133,7 @@ void Daemon() {
 void Bare() {
   Spawn([] {
     Setsid();
-    Arguments arguments("sleep");
+    Arguments arguments = Member("sleep");
     Check(fcntl(g_write_fd, F_SETFD, 0), "fcntl");
     Check(close_range(0, g_write_fd - 1, 0), "close_range");
     Check(close_range(g_write_fd + 1, ~0U, 0), "close_range");
@@ -223,9 +217,10 @@ void Frozen() {
   Fail(kBroken, "cgroup.events does not say frozen 1", 0);
 }
 
-void Nested() {
+// Modes that share a cgroup nest under names of their own.
+void Nest(const char* first) {
   std::string path = OwnCgroup().Path();
-  for (const char* name : {"/a", "/b", "/c"}) {
+  for (const char* name : {first, "/b", "/c"}) {
     path += name;
     MakeCgroup(path);
     Spawn([&] { Join(path); });
@@ -233,13 +228,15 @@ void Nested() {
   Collect(3);
 }
 
+void Nested() { Nest("/a"); }
+
 void NestedLocked() {
-  Nested();
-  Check(chmod((OwnCgroup().Path() + "/a/b").c_str(), 0), "chmod");
+  Nest("/locked");
+  Check(chmod((OwnCgroup().Path() + "/locked/b").c_str(), 0), "chmod");
 }
 
 void Vfork() {
-  Arguments arguments("sleep");
+  Arguments arguments = Member("sleep");
   pid_t pid = vfork();
   if (pid == 0) {
     fcntl(g_write_fd, F_SETFD, 0);
@@ -311,7 +308,7 @@ void Setuid() {
     Fail(kUnavailable, "ESCAPEE_SETUID_HELPER is not set", 0);
   }
   Spawn([&] {
-    Arguments arguments("setuid-member");
+    Arguments arguments = Member("setuid-member");
     Check(fcntl(g_write_fd, F_SETFD, 0), "fcntl");
     execv(helper, arguments.argv.data());
     Fail(kBroken, "execv of ESCAPEE_SETUID_HELPER", errno);

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace escapee {
@@ -19,6 +20,21 @@ struct Mode {
   void (*run)();
   int count;
 };
+
+// What execve(2) takes.
+struct Arguments {
+  explicit Arguments(std::vector<std::string> words) : text(std::move(words)) {
+    for (std::string& word : text) argv.push_back(word.data());
+    argv.push_back(nullptr);
+  }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+
+  std::vector<std::string> text;
+  std::vector<char*> argv;
+};
+
+inline constexpr char kSelf[] = "/proc/self/exe";
 
 // escapee_modes.cc
 const std::vector<Mode>& Modes();
