@@ -1,6 +1,7 @@
 // What every test on a systemd machine shares. tests/rig/systemd_machine runs
-// each of them as root in a scope of the system manager, on a machine of its
-// own that ends with the test.
+// a suite of them as root in a scope of the system manager, on a machine of the
+// suite's own. Each test leaves the machine to the next one as it found it; one
+// that cannot is a suite of its own.
 #ifndef TREEKILL_TESTS_SYSTEMD_FIXTURE_H_
 #define TREEKILL_TESTS_SYSTEMD_FIXTURE_H_
 
@@ -106,8 +107,14 @@ class SystemdTest : public testing::Test {
 
   // Nothing that a test starts with this in its environment may outlive it.
   void TearDown() override {
-    EXPECT_THAT(WaitForNobody(cookie_, absl::Seconds(20)), testing::IsEmpty());
+    if (!WhyNoMachine().empty()) return;
+    EXPECT_THAT(WaitForNobody(cookie_, absl::Minutes(1)), testing::IsEmpty());
+    ExpectNothingLeft();
+    ResetMachine();
   }
+
+  // What else a test must not leave behind.
+  virtual void ExpectNothingLeft() {}
 
   std::map<std::string, std::string> environment() const {
     return {{kCookieVariable, cookie_}, {"LC_ALL", "C"}};
@@ -125,7 +132,46 @@ class SystemdTest : public testing::Test {
     return Run(WithoutSession(user, std::move(argv), environment()));
   }
 
+  // Those with the cookie that are called `name`.
+  std::vector<pid_t> Named(const std::string& name) const {
+    std::vector<pid_t> named = FindByCookie(cookie_);
+    std::erase_if(named, [&](pid_t pid) { return !IsCalled(pid, name); });
+    return named;
+  }
+  static bool IsCalled(pid_t pid, const std::string& name) {
+    return ReadAll(absl::StrCat("/proc/", pid, "/comm")) == name + "\n";
+  }
+
+  // The user's manager does not end with each session.
+  void KeepManager(const User& user) const {
+    Run({"loginctl", "enable-linger", user.name});
+    EXPECT_TRUE(Eventually([&] {
+      return std::filesystem::exists(user.runtime_dir() + "/bus");
+    })) << user.name
+        << " has no bus";
+  }
+
  private:
+  void ResetMachine() const {
+    namespace fs = std::filesystem;
+    for (const User& user : {kTester, kTester2}) {
+      if (!fs::exists(user.runtime_dir())) continue;
+      Run({"loginctl", "disable-linger", user.name});
+      Run({"loginctl", "terminate-user", user.name});
+      EXPECT_TRUE(Eventually([&] { return !fs::exists(user.runtime_dir()); }))
+          << user.name << " is still there";
+    }
+    // The unit files that the test has written.
+    std::error_code error;
+    bool written = false;
+    for (const auto& file :
+         fs::directory_iterator("/run/systemd/system", error)) {
+      written = fs::remove_all(file.path()) > 0 || written;
+    }
+    if (written) Run({"systemctl", "daemon-reload"});
+    Run({"systemctl", "reset-failed"});
+  }
+
   const std::string cookie_ = NewCookie();
 };
 

@@ -16,9 +16,6 @@ namespace {
 
 using ::testing::IsEmpty;
 
-constexpr char kScript[] = "/run/command.sh";
-constexpr char kSaid[] = "/run/said";
-
 class NotifyTest : public ScopeTest {
  protected:
   void TearDown() override {
@@ -31,14 +28,20 @@ class NotifyTest : public ScopeTest {
 
   // svc.service: treekill with `script`, of type notify.
   void MakeService(const std::string& settings, const std::string& script) {
-    WriteAll(kScript, script);
-    std::string run = absl::StrJoin(Treekill({"sh", kScript}), " ");
-    WriteAll("/run/systemd/system/svc.service",
-             absl::StrCat("[Service]\nType=notify\nDelegate=yes\nExecStart=",
-                          run, "\nEnvironment=", kCookieVariable, "=", cookie(),
-                          "\n", settings));
+    WriteAll(folder_.File("script"), script);
+    std::string run =
+        absl::StrJoin(Treekill({"sh", folder_.File("script")}), " ");
+    WriteAll(
+        "/run/systemd/system/svc.service",
+        absl::StrCat("[Service]\nType=notify\nDelegate=yes\nExecStart=", run,
+                     "\nEnvironment=", kCookieVariable, "=", cookie(),
+                     "\nWorkingDirectory=", folder_.path(), "\n", settings));
     Systemctl({"daemon-reload"});
   }
+
+  // What the command has written to there.
+  std::string said() const { return ReadAll(folder_.File("said")); }
+  std::string File(const std::string& name) const { return folder_.File(name); }
 
   int Start() { return Run({"systemctl", "start", "svc.service"}).exit_code(); }
 
@@ -47,6 +50,9 @@ class NotifyTest : public ScopeTest {
         Systemctl({"show", "--value", "--property", name, "svc.service"});
     return value.substr(0, value.find('\n'));
   }
+
+ private:
+  const TempDir folder_;
 };
 
 TEST_F(NotifyTest, TheCommandSaysThatTheUnitIsReady) {
@@ -63,43 +69,50 @@ TEST_F(NotifyTest, TheCommandSaysThatTheUnitIsReady) {
 
 // The main process is treekill: systemd listens to no other unless told to.
 TEST_F(NotifyTest, WithoutNotifyAccessItIsNotHeard) {
-  MakeService("TimeoutStartSec=2\n",
-              "systemd-notify --ready\nsetsid sleep 1000 &\nsleep 1000\n");
-  EXPECT_NE(Start(), 0);
+  // It returns when systemd has read what it has sent.
+  const char* script =
+      "systemd-notify --ready\necho done >said\n"
+      "setsid sleep 1000 &\nsleep 1000\n";
+  MakeService("TimeoutStartSec=infinity\n", script);
+  Program start({"systemctl", "start", "svc.service"});
+  ASSERT_TRUE(Eventually([&] { return said() == "done\n"; }));
+  EXPECT_EQ(Property("ActiveState"), "activating");
+  // Reading that, systemd finds the time over.
+  MakeService("TimeoutStartSec=1ms\n", script);
+  EXPECT_NE(start.Wait().exit_code(), 0);
   EXPECT_EQ(Property("Result"), "timeout");
-  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Minutes(1)), IsEmpty());
 }
 
 TEST_F(NotifyTest, TheCommandFeedsTheWatchdog) {
-  MakeService("NotifyAccess=all\nWatchdogSec=4\n",
-              absl::StrCat("systemd-notify --ready\n"
-                           "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do\n"
-                           "  systemd-notify WATCHDOG=1; sleep 0.6\n"
-                           "done\n"
-                           "echo \"$WATCHDOG_USEC\" >",
-                           kSaid,
-                           "\nwhile systemd-notify WATCHDOG=1; do sleep 0.6; "
-                           "done\n"));
+  MakeService("NotifyAccess=all\nWatchdogSec=300\n",
+              "systemd-notify --ready\n"
+              "until [ -e feed ]; do sleep 0.02; done\n"
+              "systemd-notify WATCHDOG=1\n"
+              "echo \"$WATCHDOG_USEC\" >said\nsleep 1000\n");
   EXPECT_EQ(Start(), 0);
-  EXPECT_TRUE(Eventually([] { return ReadAll(kSaid) == "4000000\n"; }));
+  const std::string fed = Property("WatchdogTimestampMonotonic");
+  WriteAll(File("feed"), "");
+  EXPECT_TRUE(Eventually([&] { return said() == "300000000\n"; }));
+  EXPECT_GT(std::stoll(Property("WatchdogTimestampMonotonic")),
+            std::stoll(fed));
   EXPECT_EQ(Property("ActiveState"), "active");
 }
 
 TEST_F(NotifyTest, WhenItDoesNotNothingOfItIsLeft) {
-  MakeService("NotifyAccess=all\nWatchdogSec=1\n",
-              "systemd-notify --ready\n(setsid sleep 1000 &)\nsleep 1000\n");
+  MakeService("NotifyAccess=all\nWatchdogSec=200ms\n",
+              "(setsid sleep 1000 &)\nsystemd-notify --ready\nsleep 1000\n");
   EXPECT_EQ(Start(), 0);
   EXPECT_TRUE(Eventually([&] { return Property("Result") == "watchdog"; }));
-  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), IsEmpty());
+  EXPECT_THAT(WaitForNobody(cookie(), absl::Minutes(1)), IsEmpty());
 }
 
 TEST_F(NotifyTest, WhatNamesTheMainProcessNamesTheCommand) {
-  MakeService("NotifyAccess=all\nWatchdogSec=60\n",
-              absl::StrCat("echo $(($WATCHDOG_PID - $$)) "
-                           "$(($SYSTEMD_EXEC_PID - $$)) >",
-                           kSaid, "\nsystemd-notify --ready\nsleep 1000\n"));
+  MakeService("NotifyAccess=all\nWatchdogSec=300\n",
+              "echo $(($WATCHDOG_PID - $$)) $(($SYSTEMD_EXEC_PID - $$)) >said\n"
+              "systemd-notify --ready\nsleep 1000\n");
   EXPECT_EQ(Start(), 0);
-  EXPECT_EQ(ReadAll(kSaid), "0 0\n");
+  EXPECT_EQ(said(), "0 0\n");
 }
 
 // There the command waits for systemd before it begins.
@@ -138,13 +151,14 @@ bool IsReadable(const kernel::UniqueFd& fd) {
 // systemd-socket-proxyd asks sd_listen_fds(3), and gives up without sockets.
 TEST_F(NotifyTest, ASocketThatSystemdListensOnReachesTheCommand) {
   MakeService("NotifyAccess=all\n",
-              "exec /lib/systemd/systemd-socket-proxyd /run/target\n");
+              absl::StrCat("exec /lib/systemd/systemd-socket-proxyd ",
+                           File("target"), "\n"));
   WriteAll("/run/systemd/system/svc.socket",
-           "[Socket]\nListenStream=/run/activated\n");
+           absl::StrCat("[Socket]\nListenStream=", File("activated"), "\n"));
   Systemctl({"daemon-reload"});
-  kernel::UniqueFd target = Listen("/run/target");
+  kernel::UniqueFd target = Listen(File("target"));
   ASSERT_EQ(Run({"systemctl", "start", "svc.socket"}).exit_code(), 0);
-  kernel::UniqueFd client = Connect("/run/activated");
+  kernel::UniqueFd client = Connect(File("activated"));
   ASSERT_EQ(write(client.get(), "hello", 5), 5);
   ASSERT_TRUE(Eventually([&] { return IsReadable(target); }))
       << Systemctl({"status", "svc.service"});

@@ -15,6 +15,10 @@ namespace treekill::rig {
 // With both managers, each on its own.
 enum class Who { kRoot, kUser };
 
+// For a script: waits until its last child in the background is sleep(1).
+inline constexpr char kUntilItSleeps[] =
+    "until grep -qx sleep /proc/$!/comm; do :; done";
+
 class ScopeTest : public SystemdTest {
  protected:
   void SetUp() override {
@@ -22,15 +26,14 @@ class ScopeTest : public SystemdTest {
     if (IsSkipped() || HasFatalFailure()) return;
     treekill_ = ForEveryone(TreekillPath());
     std::string helper = BuildFolder() + "/treekill-systemd";
+    // Once more for each test, as one may have named another.
     setenv("TREEKILL_SYSTEMD", ForEveryone(helper).c_str(), 1);
   }
 
-  // Nothing of treekill's is left: no scope that systemd knows, no cgroup.
-  void TearDown() override {
-    SystemdTest::TearDown();
+  // Nothing of treekill's: no scope that systemd knows, no cgroup.
+  void ExpectNothingLeft() override {
     EXPECT_TRUE(Eventually([] { return Cgroups().empty(); }))
         << testing::PrintToString(Cgroups());
-    if (IsSkipped()) return;
     EXPECT_EQ(Systemctl({"list-units", "--all", "--no-legend", "treekill-*"}),
               "");
     EXPECT_EQ(Systemctl({"--failed", "--no-legend"}), "");
@@ -46,11 +49,6 @@ class ScopeTest : public SystemdTest {
   Outcome RunAs(Who who, Arguments argv) const {
     return who == Who::kRoot ? Run(std::move(argv))
                              : RunInSession(kTester, std::move(argv));
-  }
-
-  // The user's manager does not end with each session.
-  void KeepManager(const User& user) const {
-    Run({"loginctl", "enable-linger", user.name});
   }
 
   std::string Systemctl(Arguments arguments) const {
