@@ -335,6 +335,8 @@ class TracedLeaderTest : public TeardownTest {
     if (tracer_ > 0) {
       kill(tracer_, SIGKILL);
       waitpid(tracer_, nullptr, 0);
+      // Until then the leader's end was not to be waited for.
+      while (waitpid(-1, nullptr, WNOHANG) > 0) continue;
     }
     TeardownTest::TearDown();
   }
