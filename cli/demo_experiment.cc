@@ -20,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::cli {
 namespace {
@@ -196,10 +197,12 @@ absl::Status Experiment::Perform() {
     if (!started.ok()) return started;
     for (const auto& trial : trials) trial->End();
   }
-  absl::Status ended = Serve(All(), kEndPatience);
+  absl::Status ended =
+      Serve(All(), kernel::TimeLimit("demo-end", kEndPatience));
   if (!ended.ok()) return ended;
   for (Trial* trial : All()) trial->Watch();
-  absl::Status watched = Serve(All(), kWatchPatience);
+  absl::Status watched =
+      Serve(All(), kernel::TimeLimit("demo-watch", kWatchPatience));
   if (!watched.ok()) return watched;
   for (Trial* trial : All()) trial->Conclude();
   return absl::OkStatus();

@@ -21,6 +21,7 @@
 #include "cli/run_options.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/treekill.h"
 
 namespace treekill::cli {
@@ -225,11 +226,14 @@ class Run final {
 
   // Who reads what we say must not keep the tree alive by not reading.
   Patience WhileItRuns() const {
-    return {.time = absl::Seconds(1), .end_fd = signals_.end_fd()};
+    return {.time = kernel::TimeLimit("message", absl::Seconds(1)),
+            .end_fd = signals_.end_fd()};
   }
   // Once the tree is gone there is time, unless treekill was told to end.
   Patience AtTheEnd() const {
-    return {.time = told_to_end_ ? absl::Seconds(5) : absl::InfiniteDuration(),
+    return {.time = told_to_end_
+                        ? kernel::TimeLimit("last-message", absl::Seconds(5))
+                        : absl::InfiniteDuration(),
             .end_fd = signals_.end_fd()};
   }
 

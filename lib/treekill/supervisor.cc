@@ -11,6 +11,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/error.h"
 #include "treekill/kernel/pidfd.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/supervisor_impl.h"
 #include "treekill/supervisor_journal.h"
 
@@ -295,7 +296,9 @@ void Supervisor::Impl::StartDrain(TreeState& tree) {
   bool was_grace = std::exchange(tree.phase, Phase::kDrain) == Phase::kGrace;
   if (was_grace) TellPhase(tree);
   tree.paused.reset();
-  tree.drain_end = kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
+  tree.drain_end =
+      kernel::MonotonicNow() +
+      kernel::TimeLimit("drain", tree.options.teardown.drain_timeout);
   absl::StatusOr<bool> empty = tree.hold->IsEmpty();
   NoteError(tree, empty.status());
   if (!tree.leader_ended || !empty.ok() || !*empty) tree.report.killed = true;

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "treekill/kernel/process_directory.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/supervisor_impl.h"
 
 namespace treekill {
@@ -21,6 +22,10 @@ constexpr absl::Duration kTimeToReadBefore = absl::Milliseconds(150);
 constexpr absl::Duration kTimeToFreeze = absl::Milliseconds(250);
 constexpr absl::Duration kTimeToDescribe = absl::Milliseconds(300);
 constexpr absl::Duration kTimeToReadStreams = absl::Milliseconds(200);
+
+absl::Duration Limit(absl::Duration usual) {
+  return kernel::TimeLimit("dump", usual);
+}
 
 // What a process shows of itself as long as it is not frozen.
 struct Activity {
@@ -47,8 +52,8 @@ Activities ReadActivities(containment::Hold& hold) {
   Activities activities;
   absl::StatusOr<std::vector<pid_t>> pids = hold.Members();
   if (!pids.ok()) return activities;
-  kernel::PatientReader reader(kTimeToReadBefore);
-  absl::Duration deadline = MonotonicNow() + kTimeToReadBefore;
+  kernel::PatientReader reader(Limit(kTimeToReadBefore));
+  absl::Duration deadline = MonotonicNow() + Limit(kTimeToReadBefore);
   for (pid_t pid : *pids) {
     if (MonotonicNow() >= deadline) break;
     std::optional<Activity> activity = ReadActivity(pid, &reader);
@@ -70,11 +75,13 @@ absl::Status MayFreeze(const TreeState& tree) {
 
 // OK when everybody is frozen.
 absl::Status Freeze(containment::Hold& hold) {
-  absl::StatusOr<bool> frozen = hold.Freeze(MonotonicNow() + kTimeToFreeze);
+  absl::StatusOr<bool> frozen =
+      hold.Freeze(MonotonicNow() + Limit(kTimeToFreeze));
   if (!frozen.ok() || *frozen) return frozen.status();
-  return absl::DeadlineExceededError(absl::StrCat(
-      "not everybody came to rest in ", absl::FormatDuration(kTimeToFreeze),
-      "; who is in state D cannot"));
+  return absl::DeadlineExceededError(
+      absl::StrCat("not everybody came to rest in ",
+                   absl::FormatDuration(Limit(kTimeToFreeze)),
+                   "; who is in state D cannot"));
 }
 
 absl::StatusOr<std::vector<OpenStream>> ReadStreams(const Member& member) {
@@ -143,7 +150,7 @@ void NoteSharedStreams(Diagnosis* diagnosis) {
 }
 
 void AddActivities(Activities before, std::vector<DiagnosedMember>* members) {
-  kernel::PatientReader reader(kTimeToReadBefore);
+  kernel::PatientReader reader(Limit(kTimeToReadBefore));
   for (DiagnosedMember& diagnosed : *members) {
     Member& member = diagnosed.member;
     auto known = before.find(member.pid);
@@ -169,7 +176,7 @@ void LookAtMembers(const TreeState& tree, Activities before,
   std::stable_partition(pids->begin(), pids->end(), [&tree](pid_t pid) {
     return pid == tree.report.leader;
   });
-  absl::Duration deadline = MonotonicNow() + kTimeToDescribe;
+  absl::Duration deadline = MonotonicNow() + Limit(kTimeToDescribe);
   std::vector<Member> described =
       internal::DescribeTree(*pids, internal::BoundsOf(tree), deadline);
   for (const TreePlace& place : InTreeOrder(described)) {
@@ -178,7 +185,7 @@ void LookAtMembers(const TreeState& tree, Activities before,
     diagnosed.depth = place.depth;
   }
   AddActivities(std::move(before), &diagnosis->members);
-  AddStreams(MonotonicNow() + kTimeToReadStreams, &diagnosis->members);
+  AddStreams(MonotonicNow() + Limit(kTimeToReadStreams), &diagnosis->members);
   NoteSharedStreams(diagnosis);
 }
 

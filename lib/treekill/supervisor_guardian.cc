@@ -9,6 +9,7 @@
 
 #include "treekill/containment/leaf_name.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/supervisor_impl.h"
 
 namespace treekill {
@@ -23,7 +24,9 @@ namespace {
 constexpr absl::Duration kSpawnPatience = absl::Seconds(10);
 constexpr absl::Duration kDispatchPatience = absl::Milliseconds(100);
 // Until a guardian that could not be replaced is tried again.
-constexpr absl::Duration kTryAgain = absl::Seconds(1);
+absl::Duration TryAgain() {
+  return kernel::TimeLimit("guardian-again", absl::Seconds(1));
+}
 // So many that have not lived as long as that are replaced at once.
 constexpr int kMaxDeaths = 100;
 
@@ -148,7 +151,7 @@ void Supervisor::Impl::NoteGuardian(const absl::Status& state) {
       alarms_.begin(), alarms_.end(),
       [](const auto& alarm) { return alarm.second == internal::kNoTree; });
   if (!missed || waiting) return;
-  alarms_.insert({kernel::MonotonicNow() + kTryAgain, internal::kNoTree});
+  alarms_.insert({kernel::MonotonicNow() + TryAgain(), internal::kNoTree});
   (void)ArmTimer();
 }
 
@@ -181,7 +184,7 @@ void Supervisor::Impl::DropGuardian() {
 // It has died, or does not work.
 void Supervisor::Impl::ReplaceGuardian() {
   DropGuardian();
-  bool lived = kernel::MonotonicNow() - guardian_started_ > kTryAgain;
+  bool lived = kernel::MonotonicNow() - guardian_started_ > TryAgain();
   guardian_deaths_ = lived ? 0 : guardian_deaths_ + 1;
   if (guardian_deaths_ > kMaxDeaths) {
     NoteGuardian(absl::UnavailableError("the guardian dies again and again"));

@@ -12,6 +12,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/clone.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/supervisor_impl.h"
 #include "treekill/supervisor_journal.h"
 
@@ -190,7 +191,8 @@ void Supervisor::Impl::Abandon(TreeState& tree) {
   reserve_.clear();
   bool born = tree.report.leader != 0;
   absl::Duration end =
-      kernel::MonotonicNow() + tree.options.teardown.drain_timeout;
+      kernel::MonotonicNow() +
+      kernel::TimeLimit("drain", tree.options.teardown.drain_timeout);
   while (true) {
     if (born) {
       (void)tree.Kill();

@@ -9,6 +9,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/syscalls.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::guardian {
 namespace {
@@ -42,7 +43,7 @@ absl::Duration Finisher::Advance() {
       ask_ = absl::ZeroDuration();
       return AskAgain(rest_.grace_end);
     }
-    drain_end_ = now + rest_.drain_timeout;
+    drain_end_ = now + kernel::TimeLimit("drain", rest_.drain_timeout);
     ask_ = absl::ZeroDuration();
   }
   result_ = hold_->Kill();

@@ -15,6 +15,7 @@
 #include "treekill/kernel/patient_reader_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/syscalls.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::kernel {
 namespace {
@@ -78,7 +79,7 @@ void PatientReader::Ask(int fd) {
 
 bool PatientReader::AwaitAnswer() {
   std::atomic<uint32_t>& turn = helper_->desk.turn;
-  absl::Duration until = MonotonicNow() + patience_ / 4;
+  absl::Duration until = MonotonicNow() + TimeLimit("read", patience_ / 4);
   while (!ComesSoon(turn, ReaderDesk::kParents)) {
     absl::Duration left = until - MonotonicNow();
     if (left <= absl::ZeroDuration()) return false;
