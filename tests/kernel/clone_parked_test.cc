@@ -74,7 +74,8 @@ class CloneParkedTest : public ::testing::Test {
 TEST_F(CloneParkedTest, ItExecsWhenItIsWoken) {
   Start();
   EXPECT_TRUE(HasName("parked"));
-  absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_TRUE(
+      rig::Eventually([&] { return rig::SleepsIn(child_.pid, "poll"); }));
   EXPECT_TRUE(HasName("parked"));
   EXPECT_EQ(write(waker_.get(), "x", 1), 1);
   EXPECT_TRUE(HasName("sleep"));

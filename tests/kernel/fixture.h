@@ -30,6 +30,7 @@
 #include "treekill/kernel/fd.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/kernel/syscalls.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/treekill.h"
 
 namespace treekill {
@@ -171,6 +172,27 @@ inline void WaitForSleep(pid_t pid) {
            rig::SleepsIn(pid, "nanosleep");
   })) << rig::ReadAll(absl::StrCat("/proc/", pid, "/status"));
 }
+
+// While it lives, the library's own time limit of that name is so long.
+class ScopedLimit final {
+ public:
+  ScopedLimit(const char* name, absl::Duration limit) {
+    name_ = name;
+    limit_ = limit;
+    kernel::SetTimeLimitHookForTesting(Limit);
+  }
+  ~ScopedLimit() { kernel::SetTimeLimitHookForTesting(nullptr); }
+  ScopedLimit(const ScopedLimit&) = delete;
+  ScopedLimit& operator=(const ScopedLimit&) = delete;
+
+ private:
+  static absl::Duration Limit(const char* name, absl::Duration usual) {
+    return name == name_ ? limit_ : usual;
+  }
+
+  static inline std::string name_;
+  static inline absl::Duration limit_;
+};
 
 // Serves the tree until it has ended; generous, and fails the test after that.
 inline bool WaitForEnd(Tree& tree) {

@@ -102,12 +102,17 @@ TEST_F(RunTest, Timeout) {
 }
 
 TEST_F(RunTest, AFloodOfOutputDoesNotKeepTheTimeoutAway) {
-  RunResult result =
-      MustRun(Shell("for i in 1 2 3 4 5 6 7 8; do "
-                    "cat /dev/zero & cat /dev/zero >&2 & done; wait"),
-              {.tree = {.timeout = absl::Seconds(2)}, .max_output = 1000});
-  EXPECT_EQ(result.report.reason, EndReason::kTimeout);
-  EXPECT_TRUE(result.truncated);
+  // Until the flood had the time to begin.
+  absl::Duration timeout = absl::Milliseconds(200);
+  EXPECT_TRUE(rig::Eventually([&] {
+    RunResult result =
+        MustRun(Shell("for i in 1 2 3 4 5 6 7 8; do "
+                      "cat /dev/zero & cat /dev/zero >&2 & done; wait"),
+                {.tree = {.timeout = timeout}, .max_output = 1000});
+    EXPECT_EQ(result.report.reason, EndReason::kTimeout);
+    timeout *= 2;
+    return result.truncated;
+  }));
 }
 
 TEST_F(RunTest, NotFound) {
@@ -142,7 +147,10 @@ TEST_F(RunTest, TheOtherTreesAreServedMeanwhile) {
   absl::StatusOr<Tree> other = supervisor->Spawn(Shell("sleep 600 & exit 5"));
   ASSERT_TRUE(other.ok()) << other.status();
   absl::StatusOr<RunResult> result =
-      treekill::Run(*supervisor, Shell("sleep 1; echo x"));
+      treekill::Run(*supervisor,
+                    // Until its parent, this process, has waited for it.
+                    Shell(absl::StrCat("while [ -e /proc/", other->leader(),
+                                       " ]; do sleep 0.01; done; echo x")));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->output, "x\n");
   EXPECT_TRUE(other->ended());

@@ -9,6 +9,9 @@ namespace {
 
 using ::testing::SizeIs;
 
+// Over by the time that it is looked at, unless the timers are paused.
+constexpr absl::Duration kGrace = absl::Milliseconds(1);
+
 class KillModeTest : public KernelTest {
  protected:
   Supervisor Create(const SupervisorOptions& options = SupervisorOptions()) {
@@ -33,8 +36,8 @@ class KillModeTest : public KernelTest {
     absl::StatusOr<Tree> tree = supervisor.Spawn(
         Shell(absl::StrCat("sh ", File("child"), " & setsid sh ", File("other"),
                            " & ", Noting("leader"))),
-        TreeOptions{.teardown = {.kill_mode = mode,
-                                 .steps = {{SIGTERM, absl::Seconds(5)}}}});
+        TreeOptions{
+            .teardown = {.kill_mode = mode, .steps = {{SIGTERM, kGrace}}}});
     EXPECT_TRUE(tree.ok()) << tree.status();
     for (const char* name : {"leader", "child", "other"}) {
       std::string up = File(absl::StrCat("up-", name));
@@ -52,13 +55,23 @@ class KillModeTest : public KernelTest {
     return names;
   }
 
-  TreeReport StopThree(KillMode mode) {
+  // Stops the three, of whom `expected` are to get the signal.
+  TreeReport StopThree(KillMode mode, const std::set<std::string>& expected) {
     Supervisor supervisor = Create();
     Tree tree = SpawnThree(supervisor, mode);
     tree.Stop();
+    // Until those who have had a signal have ended.
+    tree.PauseTimers();
+    EXPECT_TRUE(rig::Eventually([&] {
+      EXPECT_TRUE(supervisor.Dispatch().ok());
+      return tree.ended() ||
+             (tree.leader_ended() && Signalled().size() == expected.size());
+    }));
+    tree.ResumeTimers();
     EXPECT_TRUE(WaitForEnd(tree));
     EXPECT_TRUE(tree.report().drained);
     EXPECT_TRUE(tree.report().status.success());
+    EXPECT_EQ(Signalled(), expected);
     return tree.report();
   }
 
@@ -92,25 +105,21 @@ class KillModeTest : public KernelTest {
 };
 
 TEST_F(KillModeTest, ControlGroupIsEverybody) {
-  TreeReport report = StopThree(KillMode::kControlGroup);
-  EXPECT_EQ(Signalled(), (std::set<std::string>{"child", "leader", "other"}));
+  StopThree(KillMode::kControlGroup, {"child", "leader", "other"});
 }
 
 TEST_F(KillModeTest, MixedIsTheLeaderAndSigkillForTheOthersAfterIt) {
-  TreeReport report = StopThree(KillMode::kMixed);
-  EXPECT_EQ(Signalled(), (std::set<std::string>{"leader"}));
+  TreeReport report = StopThree(KillMode::kMixed, {"leader"});
   EXPECT_TRUE(report.killed);
 }
 
 TEST_F(KillModeTest, ProcessGroupIsTheLeadersGroup) {
-  TreeReport report = StopThree(KillMode::kProcessGroup);
-  EXPECT_EQ(Signalled(), (std::set<std::string>{"child", "leader"}));
+  TreeReport report = StopThree(KillMode::kProcessGroup, {"child", "leader"});
   EXPECT_TRUE(report.killed);
 }
 
 TEST_F(KillModeTest, ProcessIsTheLeader) {
-  TreeReport report = StopThree(KillMode::kProcess);
-  EXPECT_EQ(Signalled(), (std::set<std::string>{"leader"}));
+  TreeReport report = StopThree(KillMode::kProcess, {"leader"});
   EXPECT_TRUE(report.killed);
 }
 

@@ -14,6 +14,7 @@ using ::testing::SizeIs;
 const Command kSleeper{.argv = {"sleep", "600"}};
 
 constexpr absl::Duration kLong = absl::Minutes(2);
+constexpr absl::Duration kMoment = absl::Milliseconds(20);
 
 TreeOptions Steps(std::vector<TeardownStep> steps) {
   return TreeOptions{.teardown = {.steps = std::move(steps)}};
@@ -147,22 +148,21 @@ TEST_F(TeardownTest, AStubbornMemberIsKilledWhenTheLeaderHasGone) {
   EXPECT_TRUE(tree.report().drained);
 }
 
+// By number, in which a shell takes those that have come at a time.
 TEST_F(TeardownTest, StepsInTheirOrder) {
   std::string log = File("log");
   Tree tree =
       Spawn(Shell(absl::StrCat(
-                "trap 'echo INT >>", log, "' INT; trap 'echo TERM >>", log,
-                "' TERM; trap 'echo HUP >>", log, "; exit 7' HUP; echo >",
+                "trap 'echo HUP >>", log, "' HUP; trap 'echo INT >>", log,
+                "' INT; trap 'echo TERM >>", log, "; exit 7' TERM; echo >",
                 File("up"), "; while :; do sleep 0.05; done")),
-            Steps({{SIGINT, absl::Seconds(1)},
-                   {SIGTERM, absl::Seconds(1)},
-                   {SIGHUP, kLong}}));
+            Steps({{SIGHUP, kMoment}, {SIGINT, kMoment}, {SIGTERM, kLong}}));
   WaitForFile("up");
   tree.Stop();
   ASSERT_TRUE(WaitForEnd(tree));
-  EXPECT_EQ(rig::ReadAll(log), "INT\nTERM\nHUP\n");
+  EXPECT_EQ(rig::ReadAll(log), "HUP\nINT\nTERM\n");
   EXPECT_EQ(tree.report().status.ToString(), "exit code 7");
-  EXPECT_EQ(tree.report().first_signal, SIGINT);
+  EXPECT_EQ(tree.report().first_signal, SIGHUP);
   EXPECT_FALSE(tree.report().killed);
 }
 
@@ -262,10 +262,10 @@ TEST_F(TeardownTest, SignalsToTheLeadersGroup) {
 }
 
 TEST_F(TeardownTest, PausedTimersStandStill) {
-  Tree tree = Spawn(kSleeper, TreeOptions{.timeout = absl::Milliseconds(300)});
+  Tree tree = Spawn(kSleeper, TreeOptions{.timeout = kMoment});
   tree.PauseTimers();
   tree.PauseTimers();
-  EXPECT_EQ(tree.Wait(absl::Seconds(1)).value(), false);
+  EXPECT_EQ(tree.Wait(5 * kMoment).value(), false);
   EXPECT_FALSE(tree.ending());
   tree.ResumeTimers();
   tree.ResumeTimers();
@@ -274,10 +274,10 @@ TEST_F(TeardownTest, PausedTimersStandStill) {
 }
 
 TEST_F(TeardownTest, APausedGracePeriodGoesOnAfterwards) {
-  Tree tree = SpawnStubborn(Steps({{SIGTERM, absl::Milliseconds(300)}}));
+  Tree tree = SpawnStubborn(Steps({{SIGTERM, kMoment}}));
   tree.Stop();
   tree.PauseTimers();
-  EXPECT_EQ(tree.Wait(absl::Seconds(1)).value(), false);
+  EXPECT_EQ(tree.Wait(5 * kMoment).value(), false);
   tree.ResumeTimers();
   ASSERT_TRUE(WaitForEnd(tree));
   EXPECT_TRUE(tree.report().killed);
@@ -348,8 +348,10 @@ TEST_F(TracedLeaderTest, ByAStranger) {
   Tree tree = Spawn(kSleeper);
   Trace(tree.leader());
   if (IsSkipped()) return;
+  ScopedLimit limit("drain", absl::Milliseconds(100));
   EXPECT_TRUE(tree.Kill().ok());
   EXPECT_TRUE(GoesQuiet());
+  supervisor_.reset();
 }
 
 TEST_F(TracedLeaderTest, ByAMemberWhichIsKilledWithTheRest) {
