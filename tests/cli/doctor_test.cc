@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "tests/cli/escapes.h"
-#include "tests/cli/odd_places.h"
+#include "tests/cli/odd_choice.h"
 
 namespace treekill::rig {
 namespace {
@@ -108,6 +108,7 @@ constexpr Harder kHarder[] = {{"no-clone3-eperm", "no_clone_into_cgroup",
 
 class OddDoctorTest : public DoctorTest,
                       public testing::WithParamInterface<OddPlace> {};
+class OddRequireTest : public OddDoctorTest {};
 
 TEST_P(OddDoctorTest, NamesTheRungAndTheReason) {
   const OddPlace& place = GetParam();
@@ -150,7 +151,7 @@ TEST_P(OddDoctorTest, NamesTheRungAndTheReason) {
 
 // Before the command has run; with what would be less than enough, and with
 // what is named and weaker.
-TEST_P(OddDoctorTest, RequireRefusesEachWeakerRung) {
+TEST_P(OddRequireTest, RequireRefusesEachWeakerRung) {
   const OddPlace& place = GetParam();
   if (place.HasOrdinaryUser()) LetOthersIn();
   std::string program = ProgramFor(place, TreekillPath());
@@ -185,9 +186,11 @@ TEST_P(OddDoctorTest, RequireRefusesEachWeakerRung) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, OddDoctorTest, testing::ValuesIn(OddPlaces()),
-                         [](const testing::TestParamInfo<OddPlace>& info) {
-                           return CamelCase(info.param.kind);
-                         });
+                         NameOfPlace);
+INSTANTIATE_TEST_SUITE_P(Some, OddRequireTest, testing::ValuesIn(OnesOfASort()),
+                         NameOfPlace);
+INSTANTIATE_TEST_SUITE_P(Thorough, OddRequireTest,
+                         testing::ValuesIn(TheOtherOddPlaces()), NameOfPlace);
 
 }  // namespace
 }  // namespace treekill::rig

@@ -36,40 +36,77 @@ class ExitStatusTest : public CliTest {
     return all;
   }
 
-  std::string ShellStatus(const Arguments& argv) {
-    Arguments shell = {"bash", "-c", "\"$@\"; echo status:$?", "bash"};
-    std::string output = Start(Join(shell, argv))->Wait().output;
-    size_t at = output.rfind("status:");
-    return at == std::string::npos ? output : output.substr(at);
+  // What has come of one case, in a shell and without.
+  struct Result {
+    std::string shells_output;
+    Outcome bare;
+  };
+  struct Results {
+    Result treekill;
+    Result timeout;
+  };
+
+  // All at a time.
+  std::vector<Result> RunAll(const std::vector<Arguments>& commands) {
+    const Arguments shell = {"bash", "-c", "\"$@\"; echo status:$?", "bash"};
+    std::vector<std::unique_ptr<Program>> programs;
+    for (const Arguments& command : commands) {
+      programs.push_back(Start(Join(shell, command)));
+      programs.push_back(Start(command));
+    }
+    std::vector<Result> results;
+    for (size_t i = 0; i < programs.size(); i += 2) {
+      std::string output = programs[i]->Wait().output;
+      results.push_back({output, programs[i + 1]->Wait()});
+    }
+    return results;
   }
 
-  void Check(const Case& test) {
-    SCOPED_TRACE(test.name);
-    Arguments treekill =
-        Join(Join({TreekillPath(), "run"}, test.treekill), test.command);
-    Arguments timeout = Join(Join({"timeout"}, test.timeout), test.command);
-    std::string expected = absl::StrCat("status:", test.status, "\n");
-    EXPECT_EQ(ShellStatus(treekill), expected);
-    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-    EXPECT_EQ(ShellStatus(timeout), expected);
-    Outcome ours = Start(treekill)->Wait();
-    EXPECT_EQ(ours.signal(), test.treekill_signal);
-    if (test.treekill_signal == 0) {
-      EXPECT_EQ(ours.exit_code(), test.status);
+  std::vector<Results> RunAll(const std::vector<Case>& cases) {
+    std::vector<Arguments> by_treekill, by_timeout;
+    for (const Case& test : cases) {
+      by_treekill.push_back(
+          Join(Join({TreekillPath(), "run"}, test.treekill), test.command));
+      by_timeout.push_back(Join(Join({"timeout"}, test.timeout), test.command));
     }
-    EXPECT_FALSE(WCOREDUMP(ours.wait_status));
-    Outcome theirs = Start(timeout)->Wait();
-    EXPECT_EQ(theirs.signal(), test.timeout_signal);
-    if (test.timeout_signal == 0) {
-      EXPECT_EQ(theirs.exit_code(), test.status);
+    std::vector<Result> ours = RunAll(by_treekill);
+    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
+    std::vector<Result> theirs = RunAll(by_timeout);
+    std::vector<Results> results;
+    for (size_t i = 0; i < cases.size(); ++i) {
+      results.push_back({ours[i], theirs[i]});
+    }
+    return results;
+  }
+
+  static void Check(const Result& result, int status, int signal) {
+    size_t at = result.shells_output.rfind("status:");
+    EXPECT_EQ(result.shells_output.substr(at == std::string::npos ? 0 : at),
+              absl::StrCat("status:", status, "\n"));
+    EXPECT_EQ(result.bare.signal(), signal);
+    if (signal == 0) {
+      EXPECT_EQ(result.bare.exit_code(), status);
     }
   }
+
+  static void Check(const std::vector<Case>& cases,
+                    const std::vector<Results>& results) {
+    for (size_t i = 0; i < cases.size(); ++i) {
+      const Case& test = cases[i];
+      SCOPED_TRACE(test.name);
+      Check(results[i].treekill, test.status, test.treekill_signal);
+      EXPECT_FALSE(WCOREDUMP(results[i].treekill.bare.wait_status));
+      Check(results[i].timeout, test.status, test.timeout_signal);
+    }
+  }
+
+  void Check(const std::vector<Case>& cases) { Check(cases, RunAll(cases)); }
 
   Arguments Shell(const char* text) { return {"bash", "-c", text}; }
 };
 
 TEST_F(ExitStatusTest, CommandThatEndsByItself) {
-  const Case cases[] = {
+  const std::vector<Case> cases = {
       {"0", {}, {"60"}, {"true"}, 0},
       {"3", {}, {"60"}, Shell("exit 3"), 3},
       {"255", {}, {"60"}, Shell("exit 255"), 255},
@@ -85,7 +122,7 @@ TEST_F(ExitStatusTest, CommandThatEndsByItself) {
       {"ALRM", {}, {"60"}, Shell("kill -ALRM $$"), 142, SIGALRM, SIGALRM},
       {"RTMIN", {}, {"60"}, Shell("kill -RTMIN $$"), 162, 34, 34},
   };
-  for (const Case& test : cases) Check(test);
+  Check(cases);
 }
 
 TEST_F(ExitStatusTest, CommandThatCannotRun) {
@@ -94,7 +131,7 @@ TEST_F(ExitStatusTest, CommandThatCannotRun) {
   chmod(File("script").c_str(), 0755);
   WriteAll(File("lost"), "#!/no/such/interpreter\n");
   chmod(File("lost").c_str(), 0755);
-  const Case cases[] = {
+  const std::vector<Case> cases = {
       {"not executable", {}, {"60"}, {File("plain")}, 126},
       {"a folder", {}, {"60"}, {directory()}, 126},
       {"below a file", {}, {"60"}, {File("plain") + "/x"}, 126},
@@ -107,49 +144,68 @@ TEST_F(ExitStatusTest, CommandThatCannotRun) {
       {"bad signal", {"-s", "FOO"}, {"-s", "FOO", "1"}, {"true"}, 125},
       {"no command", {}, {"60"}, {}, 125},
   };
-  for (const Case& test : cases) Check(test);
+  Check(cases);
 }
 
 TEST_F(ExitStatusTest, CommandThatTimesOut) {
-  Arguments deaf = Shell("trap '' TERM; sleep 60; sleep 60");
-  Arguments handles = Shell("trap 'exit 7' TERM; sleep 60 & wait");
   Arguments sleeps = {"sleep", "60"};
-  const Case cases[] = {
-      {"124", {"--timeout=0.2"}, {"0.2"}, sleeps, 124},
+  Check({
+      {"124", {"--timeout=0.1"}, {"0.1"}, sleeps, 124},
       {"other signal",
-       {"--timeout=0.2", "-s", "HUP"},
-       {"-s", "HUP", "0.2"},
+       {"--timeout=0.1", "-s", "HUP"},
+       {"-s", "HUP", "0.1"},
        sleeps,
        124},
       // timeout sends SIGKILL to its own process group, and so to itself.
       // treekill is not in the tree that it kills.
       {"-s KILL",
-       {"--timeout=0.2", "-s", "KILL"},
-       {"-s", "KILL", "0.2"},
+       {"--timeout=0.1", "-s", "KILL"},
+       {"-s", "KILL", "0.1"},
        sleeps,
        137,
        0,
        SIGKILL},
-      {"-k",
-       {"--timeout=3", "-k", "0.2"},
-       {"-k", "0.2", "3"},
-       deaf,
-       137,
-       0,
-       SIGKILL},
-      {"handles TERM", {"--timeout=0.5"}, {"0.5"}, handles, 124},
-      {"--preserve-status, 7",
-       {"--timeout=3", "--preserve-status"},
-       {"--preserve-status", "3"},
-       handles,
-       7},
       {"--preserve-status, TERM",
-       {"--timeout=0.2", "--preserve-status"},
-       {"--preserve-status", "0.2"},
+       {"--timeout=0.1", "--preserve-status"},
+       {"--preserve-status", "0.1"},
        sleeps,
        143},
-  };
-  for (const Case& test : cases) Check(test);
+  });
+}
+
+// With as much time to say what is to happen then as this machine needs.
+TEST_F(ExitStatusTest, CommandThatHandlesItsTimeout) {
+  std::string up = File("up");
+  Arguments deaf =
+      Join(Shell("trap '' TERM; echo >>$0; sleep 60; sleep 60"), {up});
+  Arguments handles =
+      Join(Shell("trap 'exit 7' TERM; echo >>$0; sleep 60 & wait"), {up});
+  double seconds = 0.2;
+  std::vector<Case> cases;
+  std::vector<Results> results;
+  EXPECT_TRUE(Eventually([&] {
+    seconds *= 2;
+    std::string time = absl::StrCat(seconds);
+    std::string option = "--timeout=" + time;
+    cases = {{"-k",
+              {option, "-k", "0.1"},
+              {"-k", "0.1", time},
+              deaf,
+              137,
+              0,
+              SIGKILL},
+             {"handles TERM", {option}, {time}, handles, 124},
+             {"--preserve-status, 7",
+              {option, "--preserve-status"},
+              {"--preserve-status", time},
+              handles,
+              7}};
+    WriteAll(up, "");
+    results = RunAll(cases);
+    // Each case four times.
+    return ReadAll(up).size() == 4 * cases.size();
+  }));
+  Check(cases, results);
 }
 
 TEST_F(ExitStatusTest, LessThanRequiredDoesNotStart) {

@@ -48,7 +48,7 @@ class FaultTest : public CliTest {
 
   // A command that leaves a process which ignores TERM behind.
   Outcome RunLeaking(const std::string& plan) {
-    return Run(plan, {"-k", "200ms", "--", "bash", "-c",
+    return Run(plan, {"-k", "20ms", "--", "bash", "-c",
                       "trap '' TERM; setsid sleep 60 & exit 0"});
   }
 
@@ -122,10 +122,9 @@ TEST_F(FaultTest, CallsThatAreNotThereAreDoneWithout) {
         "open@cgroup.kill:ENOENT clone3:ENOSYS pidfd_send_signal:ENOSYS",
         "open@cgroup.kill:ENOENT open@cgroup.freeze:ENOENT"}) {
     SCOPED_TRACE(plan);
-    Outcome outcome =
-        Run(plan, {"--require=cgroup", "-k", "200ms", "bash", "-c",
-                   "trap '' TERM; setsid sleep 60 & "
-                   "exec -a x sleep 0.1"});
+    Outcome outcome = Run(plan, {"--require=cgroup", "-k", "20ms", "bash", "-c",
+                                 "trap '' TERM; setsid sleep 60 & "
+                                 "exec -a x sleep 0.1"});
     EXPECT_EQ(outcome.exit_code(), 0);
     EXPECT_EQ(outcome.errors, "");
     ExpectNothingLeft();
@@ -147,7 +146,7 @@ TEST_F(FaultTest, NoCgroupIsASubreaper) {
         "open@/proc/self/cgroup:EACCES", "open@cgroup.events:EACCES"}) {
     SCOPED_TRACE(plan);
     Outcome outcome =
-        Run(plan, {"-k", "200ms", absl::StrCat("--report=", File("report")),
+        Run(plan, {"-k", "20ms", absl::StrCat("--report=", File("report")),
                    "bash", "-c", "trap '' TERM; setsid sleep 60 & exit 3"});
     EXPECT_EQ(outcome.exit_code(), 3);
     ExpectOneLine(outcome, {"held by a subreaper, not by a cgroup: ",
@@ -261,6 +260,7 @@ TEST_F(FaultTest, RmdirThatIsBusyForAWhile) {
 }
 
 TEST_F(FaultTest, RmdirThatStaysBusyIsReported) {
+  Set("TREEKILL_LIMITS", "drain:200ms");
   Outcome outcome = Run("rmdir:EBUSY", {"true"});
   EXPECT_EQ(outcome.exit_code(), 125);
   ExpectOneLine(outcome, {OwnCgroup(), "treekill-", "rmdir: ", "busy"});

@@ -79,6 +79,15 @@ class CliTest : public testing::Test {
     return Start(std::move(arguments), std::move(prepare));
   }
 
+  // The same, with a clock that leaps ahead by an hour at Leap().
+  std::unique_ptr<Program> StartLeaping(
+      Arguments arguments, std::function<void()> prepare = nullptr) {
+    Set("TREEKILL_LEAP", File("leap"));
+    arguments.insert(arguments.begin(), {TreekillWithFaultsPath(), "run"});
+    return Start(std::move(arguments), std::move(prepare));
+  }
+  void Leap() const { WriteAll(File("leap"), ""); }
+
   // Runs it to its end, at which nothing of it may be alive.
   Outcome Run(Arguments arguments, std::function<void()> prepare = nullptr) {
     Outcome outcome =
@@ -88,7 +97,13 @@ class CliTest : public testing::Test {
   }
 
   std::map<std::string, std::string> environment() const {
-    return {{kCookieVariable, cookie_}, {"LC_ALL", "C"}};
+    std::map<std::string, std::string> all = variables_;
+    all.insert({{kCookieVariable, cookie_}, {"LC_ALL", "C"}});
+    return all;
+  }
+  // In the environment of what is started from now on.
+  void Set(const std::string& variable, const std::string& value) {
+    variables_[variable] = value;
   }
   const std::string& cookie() const { return cookie_; }
 
@@ -117,6 +132,7 @@ class CliTest : public testing::Test {
 
  private:
   const std::string cookie_ = NewCookie();
+  std::map<std::string, std::string> variables_;
   TempDir directory_;
 };
 

@@ -7,7 +7,6 @@
 #include <csignal>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "tests/cli/death_fixture.h"
 #include "treekill/kernel/fd.h"
 
@@ -37,6 +36,11 @@ class LifelineTest : public DeathTest {
                                    Arguments options = {}) {
     options.push_back(absl::StrCat("--lifeline=", kLifeline));
     return StartScript(script, options, [&fd] { dup2(fd.get(), kLifeline); });
+  }
+
+  // Waits until treekill has done what there was to do.
+  static bool Rests(const Program& program) {
+    return Eventually([&] { return SleepsIn(program.pid(), "poll"); });
   }
 
   void ExpectEndByLifeline(Program& program) {
@@ -70,8 +74,7 @@ class LifelineTest : public DeathTest {
 TEST_F(LifelineTest, PipeWhoseWriterCloses) {
   std::unique_ptr<Program> program = StartOn(
       near_, "setsid sleep 600 &\ntouch ready; sleep 600", {ReportOption()});
-  absl::SleepFor(absl::Milliseconds(300));
-  EXPECT_TRUE(IsAlive(program->pid()));
+  EXPECT_TRUE(Rests(*program));
   far_.reset();
   ExpectEndByLifeline(*program);
   EXPECT_EQ(Report()["reason"], "lifeline");
@@ -123,8 +126,7 @@ TEST_F(LifelineTest, DataDoesNotEndIt) {
   ASSERT_EQ(write(far_.get(), "before", 6), 6);
   std::unique_ptr<Program> program = StartOn(near_, kUntilDone);
   ASSERT_EQ(write(far_.get(), "after", 5), 5);
-  absl::SleepFor(absl::Milliseconds(500));
-  EXPECT_TRUE(IsAlive(program->pid()));
+  EXPECT_TRUE(Rests(*program));
   WriteAll(File("done"), "");
   EXPECT_EQ(program->Wait().exit_code(), 7);
 }
@@ -138,7 +140,7 @@ TEST_F(LifelineTest, UnreadDataDoesNotHideTheEnd) {
 
 TEST_F(LifelineTest, GraceAndThenKill) {
   std::unique_ptr<Program> program =
-      StartOn(near_, kHardToKill, {ReportOption(), "-k", "300ms"});
+      StartOn(near_, kHardToKill, {ReportOption(), "-k", "50ms"});
   far_.reset();
   program->Wait();
   ExpectAllGone(0);
@@ -194,8 +196,7 @@ TEST_F(LifelineTest, StandardInputStaysTheCommands) {
   near_.reset();
   ASSERT_EQ(write(far_.get(), "word\n", 5), 5);
   EXPECT_TRUE(Eventually([&] { return Read("got") == "word\n"; }));
-  absl::SleepFor(absl::Milliseconds(300));
-  EXPECT_TRUE(IsAlive(program->pid()));
+  EXPECT_TRUE(Rests(*program));
   far_.reset();
   ExpectEndByLifeline(*program);
   EXPECT_EQ(Report()["reason"], "lifeline");
@@ -211,7 +212,7 @@ TEST_F(LifelineTest, KilledTreekill) {
 
 TEST_F(LifelineTest, KilledTreekillAndClosedLifelineAtATime) {
   std::unique_ptr<Program> program =
-      StartOn(near_, kHardToKill, {"-k", "200ms"});
+      StartOn(near_, kHardToKill, {"-k", "50ms"});
   pid_t guardian = GuardianOf(program->pid());
   far_.reset();
   program->Signal(SIGKILL);

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/cli/escapes.h"
-#include "tests/cli/odd_places.h"
+#include "tests/cli/odd_choice.h"
 #include "treekill/treekill.h"
 
 namespace treekill::rig {
@@ -163,6 +163,9 @@ class OddMachineTest : public OddPlaceFixture,
   std::string controllers_;
 };
 
+// What every place does by the same code.
+class OddMannersTest : public OddMachineTest {};
+
 TEST_P(OddMachineTest, IsWhatItSays) {
   const Proof& proof = Proofs().at(GetParam().kind);
   Outcome outcome = StartScript(proof.script)->Wait();
@@ -171,7 +174,7 @@ TEST_P(OddMachineTest, IsWhatItSays) {
   EXPECT_EQ(outcome.errors, "");
 }
 
-TEST_P(OddMachineTest, PassesStatusOn) {
+TEST_P(OddMannersTest, PassesStatusOn) {
   std::unique_ptr<Program> program = StartScript("exit 3");
   pid_t rig = program->pid();
   Outcome outcome = program->Wait();
@@ -181,7 +184,7 @@ TEST_P(OddMachineTest, PassesStatusOn) {
   EXPECT_THAT(MachinesOf(rig), IsEmpty());
 }
 
-TEST_P(OddMachineTest, PassesSignalsOn) {
+TEST_P(OddMannersTest, PassesSignalsOn) {
   LetOthersIn();
   std::unique_ptr<Program> program =
       StartScript(absl::StrCat("trap 'exit 4' TERM; : >", File("ready"),
@@ -194,7 +197,7 @@ TEST_P(OddMachineTest, PassesSignalsOn) {
   EXPECT_EQ(outcome.errors, "");
 }
 
-TEST_P(OddMachineTest, TellsWhoIsLeft) {
+TEST_P(OddMannersTest, TellsWhoIsLeft) {
   std::unique_ptr<Program> program =
       StartScript("setsid sleep 1000 >/dev/null 2>&1 & exit 3");
   pid_t rig = program->pid();
@@ -208,7 +211,7 @@ TEST_P(OddMachineTest, TellsWhoIsLeft) {
   EXPECT_THAT(MachinesOf(rig), IsEmpty());
 }
 
-TEST_P(OddMachineTest, TellsWhichCgroupIsLeft) {
+TEST_P(OddMannersTest, TellsWhichCgroupIsLeft) {
   if (!GetParam().Has("nested")) return;
   std::unique_ptr<Program> program = StartScript("mkdir -p $cgroup/a/b");
   pid_t rig = program->pid();
@@ -221,7 +224,7 @@ TEST_P(OddMachineTest, TellsWhichCgroupIsLeft) {
 }
 
 // As when a test has lost patience.
-TEST_P(OddMachineTest, LeavesNothingWhenKilled) {
+TEST_P(OddMannersTest, LeavesNothingWhenKilled) {
   LetOthersIn();
   std::unique_ptr<Program> program =
       StartScript(absl::StrCat("mkdir $cgroup/a; setsid sleep 1000 & : >",
@@ -237,9 +240,11 @@ TEST_P(OddMachineTest, LeavesNothingWhenKilled) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, OddMachineTest, testing::ValuesIn(OddPlaces()),
-                         [](const testing::TestParamInfo<OddPlace>& info) {
-                           return CamelCase(info.param.kind);
-                         });
+                         NameOfPlace);
+INSTANTIATE_TEST_SUITE_P(Some, OddMannersTest, testing::ValuesIn(OnesOfASort()),
+                         NameOfPlace);
+INSTANTIATE_TEST_SUITE_P(Thorough, OddMannersTest,
+                         testing::ValuesIn(TheOtherOddPlaces()), NameOfPlace);
 
 // Those who enable a controller at a time must not disable it for each other.
 class OddMachinesTest : public OddPlaceFixture {};

@@ -62,17 +62,21 @@ class SlowReaderTest : public DeathTest {
 };
 
 TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpATimeout) {
+  Set("TREEKILL_LIMITS", "message:100ms");
   std::unique_ptr<Program> program =
-      StartRun({"-v", "--timeout=1s", "sh", "-c", Up("exec sleep 600")},
-               To(STDERR_FILENO));
+      StartLeaping({"-v", "--timeout=1h", "sh", "-c", Up("exec sleep 600")},
+                   To(STDERR_FILENO));
+  PidIn("up");
+  Leap();
   EXPECT_TRUE(EndsButForTreekill(*program));
   program->Signal(SIGTERM);
   EXPECT_EQ(program->Wait().exit_code(), 124);
 }
 
 TEST_F(SlowReaderTest, OfMessagesDoesNotHoldUpASignal) {
+  Set("TREEKILL_LIMITS", "message:100ms last-message:100ms");
   std::unique_ptr<Program> program =
-      StartRun({"-v", "sh", "-c", Up("exec sleep 600")}, To(STDERR_FILENO));
+      StartLeaping({"-v", "sh", "-c", Up("exec sleep 600")}, To(STDERR_FILENO));
   EXPECT_TRUE(Comes("up"));
   program->Signal(SIGTERM);
   // Once is enough.

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "tests/cli/pty.h"
 #include "treekill/guardian/protocol.h"
 #include "treekill/kernel/proc.h"
@@ -29,6 +28,24 @@ class TerminalTest : public CliTest,
 
   bool Comes(const std::string& name) {
     return Eventually([&] { return Exists(name); });
+  }
+
+  // Of those with the cookie that are called so.
+  pid_t PidOf(const Shell& shell, const std::string& name) const {
+    pid_t found = 0;
+    EXPECT_TRUE(Eventually([&] {
+      for (pid_t pid : shell.Others(cookie())) {
+        std::optional<kernel::ProcessStat> stat = kernel::ReadProcessStat(pid);
+        if (stat.has_value() && stat->comm == name) found = pid;
+      }
+      return found != 0;
+    })) << name;
+    return found;
+  }
+
+  // Waits until it has done what there was to do.
+  static bool Rests(pid_t pid, const std::string& where) {
+    return Eventually([&] { return SleepsIn(pid, where); });
   }
 
   static bool IsGuardianOrStopped(pid_t pid) {
@@ -61,13 +78,17 @@ TEST_P(TerminalTest, CtrlCReachesTheCommandOnce) {
   shell.AddToRun(GetParam());
   shell.Line("treekill run -- bash count.sh");
   shell.Expect("ready");
+  pid_t treekill = PidOf(shell, "treekill");
+  pid_t command = PidOf(shell, "bash");
   for (size_t presses = 1; presses <= 10; ++presses) {
-    absl::SleepFor(absl::Milliseconds(100));
+    EXPECT_TRUE(Rests(command, "tty_read"));
     shell.Type(kCtrlC);
     EXPECT_TRUE(
         Eventually([&] { return Read("count").size() / 2 >= presses; }));
+    // Now treekill has passed it on, if ever.
+    EXPECT_TRUE(Rests(treekill, "poll"));
   }
-  absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_TRUE(Rests(command, "tty_read"));
   shell.Line("done");
   EXPECT_EQ(shell.Prompt(), 5);
   EXPECT_EQ(Read("count").size() / 2, 10U);
@@ -168,18 +189,31 @@ TEST_P(TerminalTest, StoppedJobGoesOnInTheBackground) {
 }
 
 TEST_P(TerminalTest, TimersPauseWhileStopped) {
-  Script("read.sh", "echo ready; read x; exit 7\n");
+  Script("read.sh",
+         "echo ready; read x; echo got:$x; read x; echo got:$x; exit 7\n");
+  Set("TREEKILL_LEAP", File("leap"));
   Shell shell(directory(), environment());
-  shell.AddToRun(GetParam());
-  for (bool answers : {true, false}) {
-    shell.Line("treekill run --timeout=4s -- bash read.sh");
+  for (bool is_stopped : {true, false}) {
+    unlink(File("leap").c_str());
+    shell.Line(absl::StrCat("treekill_with_faults run", GetParam(),
+                            " --timeout=1h -- bash read.sh"));
     shell.Expect("ready");
+    pid_t treekill = PidOf(shell, "treekill_with_f");
     shell.Type(kCtrlZ);
     EXPECT_EQ(shell.Prompt(), 148);
-    absl::SleepFor(absl::Seconds(5));
+    EXPECT_TRUE(Eventually([&] { return StateOf(treekill) == 'T'; }));
+    if (is_stopped) Leap();
     shell.Line("fg");
-    if (answers) shell.Line("");
-    EXPECT_EQ(shell.Prompt(), answers ? 7 : 124);
+    shell.Line("one");
+    shell.Expect("got:one");
+    EXPECT_TRUE(Rests(treekill, "poll"));
+    if (is_stopped) {
+      shell.Line("two");
+      shell.Expect("got:two");
+    } else {
+      Leap();
+    }
+    EXPECT_EQ(shell.Prompt(), is_stopped ? 7 : 124);
     EXPECT_THAT(shell.Others(cookie()), IsEmpty());
   }
 }
@@ -243,9 +277,9 @@ TEST_P(TerminalTest, HangUpEndsTheTree) {
          "setsid sleep 600 &\n"
          "touch ready\n"
          "sleep 600 & wait\n");
-  for (const char* line : {"treekill run -k 0.5 bash deaf.sh",
-                           "treekill run -k 0.5 bash deaf.sh &",
-                           "exec treekill run -k 0.5 bash deaf.sh"}) {
+  for (const char* line : {"treekill run -k 0.1 bash deaf.sh",
+                           "treekill run -k 0.1 bash deaf.sh &",
+                           "exec treekill run -k 0.1 bash deaf.sh"}) {
     SCOPED_TRACE(line);
     unlink(File("ready").c_str());
     Shell shell(directory(), environment());
@@ -261,7 +295,7 @@ TEST_P(TerminalTest, HangUpEndsAStoppedTree) {
   Script("sleep.sh", "setsid sleep 600 & echo ready; sleep 600\n");
   Shell shell(directory(), environment());
   shell.AddToRun(GetParam());
-  shell.Line("treekill run -k 0.5 bash sleep.sh");
+  shell.Line("treekill run -k 0.1 bash sleep.sh");
   shell.Expect("ready");
   shell.Type(kCtrlZ);
   EXPECT_EQ(shell.Prompt(), 148);
@@ -303,6 +337,7 @@ TEST_P(TerminalTest, PipelineOfJobsEndsByCtrlC) {
 
 TEST_P(TerminalTest, TostopDoesNotHangTreekill) {
   Script("quiet.sh", "exit 3\n");
+  Set("TREEKILL_LEAP", File("leap"));
   Script("loud.sh", "echo loud; exit 3\n");
   Shell shell(directory(), environment());
   shell.AddToRun(GetParam());
@@ -310,7 +345,11 @@ TEST_P(TerminalTest, TostopDoesNotHangTreekill) {
   shell.Run("treekill run -v -- bash quiet.sh &");
   EXPECT_EQ(shell.Run("wait $!"), 3);
   // The command is stopped at its write, as it would be without treekill.
-  shell.Run("treekill run -v --timeout=1s -- bash loud.sh &");
+  shell.Run(absl::StrCat("treekill_with_faults run", GetParam(),
+                         " -v --timeout=1h -- bash loud.sh &"));
+  pid_t loud = PidOf(shell, "bash");
+  EXPECT_TRUE(Eventually([&] { return StateOf(loud) == 'T'; }));
+  Leap();
   EXPECT_EQ(shell.Run("wait $!"), 124);
   shell.Run("treekill run -- bash loud.sh &");
   shell.Run("kill $!");

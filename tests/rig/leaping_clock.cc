@@ -67,6 +67,12 @@ int PollWithWatch(pollfd* fds, nfds_t count, int timeout) {
 extern "C" {
 
 int clock_gettime(clockid_t clock, timespec* now) noexcept {
+  // Whoever was stopped, and did not wait here, sees the leap as well.
+  if (clock == CLOCK_MONOTONIC) {
+    int error = errno;
+    LeapIfItIsThere();
+    errno = error;
+  }
   int result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
   if (result == 0 && clock == CLOCK_MONOTONIC) now->tv_sec += offset_seconds;
   return result;
