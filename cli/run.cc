@@ -309,7 +309,8 @@ class Run final {
   bool IsEcho(const Signals::Received& received) const {
     if (received.signal == SIGHUP && received.from_terminal) return true;
     return received.signal != ended_by_.signal &&
-           absl::Now() - ended_at_ < absl::Milliseconds(100);
+           absl::Now() - ended_at_ <
+               kernel::TimeLimit("echo", absl::Milliseconds(100));
   }
 
   // SIGSTOP is not: with it, a command could stop its own time limit.

@@ -17,6 +17,7 @@
 #include "treekill/kernel/cgroup.h"
 #include "treekill/kernel/cgroup_events.h"
 #include "treekill/kernel/error.h"
+#include "treekill/kernel/time_limit.h"
 #include "treekill/snapshot.h"
 
 namespace treekill {
@@ -27,7 +28,9 @@ constexpr size_t kAtATime = 64;
 
 // What a supervisor that has just died has left is for its guardian to end, who
 // takes a moment to say so.
-constexpr absl::Duration kGuardiansMoment = absl::Milliseconds(100);
+absl::Duration GuardiansMoment() {
+  return kernel::TimeLimit("gc", absl::Milliseconds(100));
+}
 
 struct Candidate {
   // Of the cgroup that the leaf is in. It is opened when its turn has come: no
@@ -175,7 +178,7 @@ absl::StatusOr<std::vector<Garbage>> CollectGarbage(
   absl::StatusOr<std::vector<Candidate>> found = FindGarbage(*root);
   if (!found.ok()) return found.status();
   // Each is looked at again when its turn has come.
-  if (!found->empty()) absl::SleepFor(kGuardiansMoment);
+  if (!found->empty()) absl::SleepFor(GuardiansMoment());
   Collector collector(*root, options);
   for (Candidate& candidate : *found) collector.Take(&candidate);
   collector.End();

@@ -32,7 +32,9 @@ constexpr absl::Duration kFirstAsk = absl::Milliseconds(1);
 constexpr absl::Duration kLastAsk = absl::Milliseconds(64);
 // There is no event of a parent that has died at last, and whose child was
 // being born when it was signalled.
-constexpr absl::Duration kLastAskForLatecomers = absl::Seconds(1);
+absl::Duration LastAskForLatecomers() {
+  return kernel::TimeLimit("latecomers", absl::Seconds(1));
+}
 // From this interval on SIGKILL is repeated each time: on kernels before 6.14 a
 // fork in flight can miss it, and there is no event of that.
 constexpr absl::Duration kKillAgain = absl::Milliseconds(16);
@@ -256,7 +258,7 @@ void Supervisor::Impl::AskLater(TreeState& tree) {
   bool has_events = tree.hold->events_fd() >= 0 && !tree.hold->EventsAreOver();
   bool only_latecomers = has_events && tree.phase == Phase::kGrace;
   tree.ask = std::clamp(tree.ask * 2, kFirstAsk,
-                        only_latecomers ? kLastAskForLatecomers : kLastAsk);
+                        only_latecomers ? LastAskForLatecomers() : kLastAsk);
   absl::Duration moment = kernel::MonotonicNow() + tree.ask;
   if (tree.phase == Phase::kDrain) {
     SetAlarm(tree, std::min(moment, tree.drain_end));

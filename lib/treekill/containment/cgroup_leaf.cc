@@ -18,6 +18,7 @@
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/proc.h"
 #include "treekill/kernel/process_directory.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::containment {
 namespace {
@@ -28,7 +29,9 @@ constexpr int kMaxSignalPasses = 10;
 // For so long after a signal a fork may have been under way, or been held up by
 // it, as on a busy machine. Who is born later, or of a parent that catches the
 // signal and lives on for longer, may be meant to tidy up.
-constexpr absl::Duration kInFlight = absl::Milliseconds(500);
+absl::Duration InFlight() {
+  return kernel::TimeLimit("fork", absl::Milliseconds(500));
+}
 
 // Does it catch or ignore the signal?
 bool Survives(pid_t pid, int signal) {
@@ -128,7 +131,7 @@ class CgroupLeaf final : public Hold {
     if (!members.ok()) return;
     const std::unordered_set<pid_t> alive(members->pids.begin(),
                                           members->pids.end());
-    const absl::Duration until = signalled_at_ + kInFlight;
+    const absl::Duration until = signalled_at_ + InFlight();
     bool is_early = kernel::BootTimeNow() < until;
     SignalRound ignored;
     for (pid_t pid : members->pids) {

@@ -10,6 +10,7 @@
 #include "treekill/kernel/event_loop.h"
 #include "treekill/kernel/pidfd.h"
 #include "treekill/kernel/signals.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill::containment {
 namespace {
@@ -19,7 +20,9 @@ constexpr absl::Duration kLongestStop = absl::Seconds(15);
 
 // After that they cannot be stopped: because their tracer does not let them, or
 // because they sleep in the kernel, as in vfork(2).
-constexpr absl::Duration kLongestWayToStop = absl::Seconds(1);
+absl::Duration LongestWayToStop() {
+  return kernel::TimeLimit("stop", absl::Seconds(1));
+}
 constexpr absl::Duration kStopPause = absl::Microseconds(200);
 
 // The second one in case that numbers have begun anew during the first one.
@@ -194,7 +197,7 @@ absl::Status GatheredHold::StopAll(absl::Duration until) {
     absl::Duration now = kernel::MonotonicNow();
     if (*any_new) last_new = now;
     settled = !*any_new && (gathering_.HaveAllStopped() ||
-                            now - last_new > kLongestWayToStop);
+                            now - last_new > LongestWayToStop());
     if (!*any_new && !settled) absl::SleepFor(kStopPause);
   }
   if (quiet == kQuietLooks) return absl::OkStatus();
