@@ -8,6 +8,7 @@
 #include "tests/kernel/fixture.h"
 #include "treekill/kernel/process_directory.h"
 #include "treekill/kernel/syscalls.h"
+#include "treekill/kernel/time_limit.h"
 
 namespace treekill {
 namespace {
@@ -32,6 +33,9 @@ class DiagnosisTest : public SupervisedTest {
     options.diagnose_timeout = true;
     return SupervisedTest::Spawn(command, options);
   }
+
+  void DiagnoseSleepers(int count);
+  void DiagnoseForkBomb(int lineages);
 
   // With as many members, all of which sleep in what they are there for. A
   // single look could be at one that is still starting.
@@ -344,34 +348,52 @@ TEST_F(DiagnosisTest, FailuresAreToldInIt) {
   }
 }
 
-// More than there is time for.
-TEST_F(DiagnosisTest, ThousandsOfMembers) {
-  Tree tree = Spawn(Escapee("sleepers", File("ready")));
+void DiagnosisTest::DiagnoseSleepers(int count) {
+  Command sleepers = Escapee("sleepers", File("ready"));
+  sleepers.argv.push_back(absl::StrCat("--count=", count));
+  Tree tree = Spawn(sleepers);
   ReadyMembers(File("ready"));
   const Diagnosis* diagnosis = Diagnose(tree);
   ASSERT_NE(diagnosis, nullptr);
   EXPECT_TRUE(diagnosis->frozen) << diagnosis->freeze_error;
-  EXPECT_GT(diagnosis->alive, 2000);
+  EXPECT_GT(diagnosis->alive, count);
   EXPECT_LE(diagnosis->members.size(), static_cast<size_t>(diagnosis->alive));
   ASSERT_THAT(diagnosis->members, Not(IsEmpty()));
   EXPECT_EQ(diagnosis->members[0].member.pid, tree.leader());
   ExpectWellEnded(tree);
 }
 
-TEST_F(DiagnosisTest, ForkBomb) {
+// With as much time as it takes.
+void DiagnosisTest::DiagnoseForkBomb(int lineages) {
+  kernel::SetTimeLimitHookForTesting(
+      [](const char* name, absl::Duration usual) {
+        return strcmp(name, "dump") == 0 ? absl::Minutes(1) : usual;
+      });
   Command bomb = Escapee("fork-bomb", File("ready"));
-  bomb.argv.push_back("--count=40");
+  bomb.argv.push_back(absl::StrCat("--count=", lineages));
   Tree tree =
       Spawn(bomb, {.teardown = {.steps = {{SIGTERM, absl::Seconds(1)}}}});
   ReadyMembers(File("ready"));
   const Diagnosis* diagnosis = Diagnose(tree);
+  kernel::SetTimeLimitHookForTesting(nullptr);
   ASSERT_NE(diagnosis, nullptr);
   EXPECT_TRUE(diagnosis->frozen) << diagnosis->freeze_error;
-  EXPECT_GT(diagnosis->alive, 40);
-  EXPECT_GT(diagnosis->members.size(), 20u);
+  EXPECT_GT(diagnosis->alive, lineages);
+  EXPECT_THAT(diagnosis->members, SizeIs(diagnosis->alive));
   ASSERT_TRUE(WaitForEnd(tree));
   EXPECT_TRUE(tree.report().drained);
 }
+
+using ThoroughDiagnosisAloneTest = DiagnosisTest;
+
+TEST_F(DiagnosisTest, ManyMembers) { DiagnoseSleepers(50); }
+// More than there is time for.
+TEST_F(ThoroughDiagnosisAloneTest, ThousandsOfMembers) {
+  DiagnoseSleepers(2000);
+}
+
+TEST_F(DiagnosisTest, ForkBomb) { DiagnoseForkBomb(8); }
+TEST_F(ThoroughDiagnosisAloneTest, ForkBomb) { DiagnoseForkBomb(40); }
 
 }  // namespace
 }  // namespace treekill

@@ -1,5 +1,5 @@
 // host --ready=FILE [--trees=N] [--death=WHAT] [--parent-signal=WHEN]
-//      [--step=SIGNAL:SECONDS]... [--own-guardian] [--then=WHAT] COMMAND...
+//      [--step=SIGNAL:GRACE]... [--own-guardian] [--then=WHAT] COMMAND...
 //
 // A user of the library: one Supervisor, N trees of COMMAND, served for ever;
 // its guardian is treekill-guardian, or this program itself. Writes the
@@ -29,6 +29,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "treekill/treekill.h"
 
 namespace {
@@ -74,12 +75,12 @@ ParentDeathSignal ParseParentSignal(const std::string& text) {
 treekill::TeardownStep ParseStep(const std::string& text) {
   std::vector<std::string> parts = absl::StrSplit(text, ':');
   std::optional<int> signal = treekill::ParseSignal(parts[0]);
-  int seconds = 0;
+  absl::Duration grace;
   if (parts.size() != 2 || !signal.has_value() ||
-      !absl::SimpleAtoi(parts[1], &seconds)) {
+      !absl::ParseDuration(parts[1], &grace)) {
     Fail("unknown --step=" + text);
   }
-  return {*signal, absl::Seconds(seconds)};
+  return {*signal, grace};
 }
 
 Arguments Parse(const std::vector<std::string>& words) {
