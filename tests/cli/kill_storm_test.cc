@@ -1,32 +1,21 @@
 // `treekill kill` against trees that fork all the time.
-#include <sstream>
 #include <string>
-#include <vector>
 
-#include "tests/cli/fixture.h"
+#include "tests/cli/fork_bomb.h"
 
 namespace treekill::rig {
 namespace {
 
 using ::testing::IsEmpty;
 
-// Under a sanitizer each takes many seconds.
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kIsSlow = true;
-#else
-constexpr bool kIsSlow = false;
-#endif
-
 class KillStormTest : public CliTest {
  protected:
-  // Chains of processes of which each forks the next one and ends, half of them
-  // in sessions of their own; all orphans stay in the tree.
-  void EndForkBombs(int rounds, Arguments how) {
+  // All orphans of the bomb stay in the tree.
+  void EndForkBombs(int rounds, int lineages, const Arguments& how) {
     for (int round = 0; round < rounds; ++round) {
       SCOPED_TRACE(round);
       std::unique_ptr<Program> bomb =
-          Start({EscapeePath(), "fork-bomb", "--cookie=" + cookie(),
-                 "--ready=" + File("ready"), "--then=stay"});
+          Start(ForkBomb(lineages, cookie(), File("ready")));
       ASSERT_TRUE(Eventually([&] { return !Read("ready").empty(); }));
       Arguments argv = {TreekillPath(), "kill",
                         absl::StrCat("--pid=", bomb->pid())};
@@ -40,13 +29,24 @@ class KillStormTest : public CliTest {
   }
 };
 
-TEST_F(KillStormTest, AForkBombIsKilled) {
-  EndForkBombs(kIsSlow ? 3 : 25, {"-9"});
+const Arguments kAtOnce = {"-9"};
+// It does not mind the first signal, and goes on when it is continued.
+const Arguments kWithGrace = {"-s", "WINCH", "-k", "0.1"};
+
+TEST_F(KillStormTest, AForkBombIsKilled) { EndForkBombs(1, 8, kAtOnce); }
+
+TEST_F(KillStormTest, AForkBombThatIsDeafToTheFirstSignalIsKilled) {
+  EndForkBombs(1, 8, kWithGrace);
 }
 
-// It does not mind TERM, and goes on when it is continued.
-TEST_F(KillStormTest, AForkBombThatIsDeafToTheFirstSignalIsKilled) {
-  EndForkBombs(kIsSlow ? 2 : 5, {"-s", "WINCH", "-k", "0.1"});
+using ThoroughKillStormAloneTest = KillStormTest;
+
+TEST_F(ThoroughKillStormAloneTest, AForkBombIsKilled) {
+  EndForkBombs(25, 32, kAtOnce);
+}
+
+TEST_F(ThoroughKillStormAloneTest, OneThatIsDeafToTheFirstSignalIsKilled) {
+  EndForkBombs(5, 32, kWithGrace);
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ class KillTest : public CliTest {
   }
 
   static std::string Pid(pid_t pid) { return absl::StrCat("--pid=", pid); }
+  static std::string OwnName() { return kernel::ReadProcessStat(0)->comm; }
 
   // Leads a process group of its own.
   std::unique_ptr<Program> StartHardToKill() {
@@ -122,10 +123,14 @@ TEST_F(KillTest, TheFirstSignalReachesThoseWhoAreStopped) {
 // It is found by its parent, which waits for it.
 TEST_F(KillTest, WhatIsStartedInAnswerToTheSignalIsEnded) {
   std::unique_ptr<Program> program = StartScript(
-      "trap 'setsid sleep 600; sleep 600' TERM; echo >ready; "
-      "while :; do sleep 0.05; done",
+      "trap 'setsid sh -c \">leap; exec sleep 600\"; sleep 600' TERM; "
+      "echo >ready; while :; do sleep 0.05; done",
       2);
-  Outcome outcome = Kill({Pid(program->pid()), "-k", "1"});
+  // The grace is over when it has been started.
+  Outcome outcome =
+      Start({"env", "TREEKILL_LEAP=" + File("leap"), TreekillWithFaultsPath(),
+             "kill", Pid(program->pid()), "-k", "1h"})
+          ->Wait();
   EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
   EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
 }
@@ -217,9 +222,8 @@ TEST_F(KillTest, AZombieIsItsParentsToWaitFor) {
   }
   siginfo_t info{};
   ASSERT_EQ(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
-  std::string whose = absl::StrCat(" has ended; its parent ", getpid(),
-                                   " (kill_test) has not "
-                                   "waited for it\n");
+  std::string whose = absl::StrCat(" has ended; its parent ", getpid(), " (",
+                                   OwnName(), ") has not waited for it\n");
   ExpectOneLine(Kill({Pid(pid)}), 1, whose);
   ExpectOneLine(Kill({absl::StrCat("--pgid=", pid)}), 1, whose);
   EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
@@ -246,7 +250,8 @@ TEST_F(KillTest, WhatWouldEndItselfOrEverythingIsRefused) {
   std::string path = CgroupWith(getpid());
   std::string move = absl::StrCat("echo $$ >", own, "/cgroup.procs; ");
   ExpectOneLine(Start({"sh", "-c", move + call + "--cgroup=" + path})->Wait(),
-                125, "(kill_test), an ancestor of treekill");
+                125,
+                absl::StrCat("(", OwnName(), "), an ancestor of treekill"));
   WriteAll(own + "/cgroup.procs", absl::StrCat(getpid()));
   EXPECT_TRUE(Eventually([&] { return rmdir(path.c_str()) == 0; }));
   if (pid_t group = getpgid(1); group > 0) {
