@@ -3,15 +3,18 @@
 #ifndef TREEKILL_TESTS_CLI_DEATH_FIXTURE_H_
 #define TREEKILL_TESTS_CLI_DEATH_FIXTURE_H_
 
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -64,6 +67,25 @@ class DeathTest : public CliTest {
     EXPECT_TRUE(Comes("ready"));
     return program;
   }
+
+  // The same of a treekill whose calls fail or whose time passes as the
+  // variables say: see tests/rig/treekill_with_faults.cc.
+  std::unique_ptr<Program> StartOddScript(Arguments variables,
+                                          const std::string& script,
+                                          Arguments options = {}) {
+    Arguments argv = {"env"};
+    argv.insert(argv.end(), variables.begin(), variables.end());
+    argv.insert(argv.end(), {TreekillWithFaultsPath(), "run"});
+    Arguments run = ScriptRun(script, std::move(options));
+    argv.insert(argv.end(), run.begin(), run.end());
+    std::unique_ptr<Program> program = Start(argv);
+    EXPECT_TRUE(Comes("ready"));
+    return program;
+  }
+
+  // With it treekill's clock leaps ahead by an hour when there is `leap`. Its
+  // guardian has no environment, and so another clock.
+  std::string LeapVariable() const { return "TREEKILL_LEAP=" + File("leap"); }
 
   bool Exists(const std::string& name) {
     return access(File(name).c_str(), F_OK) == 0;
@@ -140,8 +162,35 @@ class DeathTest : public CliTest {
     return stat.has_value() && !stat->IsDead();
   }
 
+  // Waits until the guardian, treekill being dead, has taken over the one leaf
+  // that there is, and has gone to sleep: one that gives no grace would have
+  // killed the members by then.
+  static void AwaitTakenOver(pid_t guardian) {
+    EXPECT_TRUE(Eventually([&] {
+      std::vector<std::string> leaves = LeftLeaves();
+      return leaves.size() == 1 &&
+             getxattr(leaves[0].c_str(), "user.treekill.owner", nullptr, 0) >
+                 0 &&
+             SleepsIn(guardian, "poll");
+    }));
+  }
+
+  // Waits until the process has gone to sleep so many times more, as a treekill
+  // does each time that it has looked in vain.
+  static void AwaitSleeps(pid_t pid, int count) {
+    auto sleeps = [pid] {
+      std::string status = ReadAll(absl::StrCat("/proc/", pid, "/status"));
+      std::string label = "\nvoluntary_ctxt_switches:\t";
+      size_t found = status.find(label);
+      if (found == std::string::npos) return int64_t{0};
+      return int64_t{atoll(status.c_str() + found + label.size())};
+    };
+    const int64_t before = sleeps();
+    EXPECT_TRUE(Eventually([&] { return sleeps() >= before + count; }));
+  }
+
   void ExpectAllGone(pid_t guardian) {
-    EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(20)), testing::IsEmpty());
+    EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(60)), testing::IsEmpty());
     EXPECT_TRUE(Eventually([] { return LeftLeaves().empty(); }));
     EXPECT_TRUE(Eventually([&] { return !IsGuardianAlive(guardian); }));
   }

@@ -52,8 +52,9 @@ class GcTest : public DeathTest {
   }
 
   // Kills treekill while its tree is in its grace, and waits until the guardian
-  // has made the leaf its own.
+  // has taken over.
   void KillInGrace(Program& program, std::string* leaf) {
+    pid_t guardian = GuardianOf(program.pid());
     std::vector<std::string> leaves = LeftLeaves();
     ASSERT_THAT(leaves, SizeIs(1));
     *leaf = leaves[0];
@@ -61,9 +62,7 @@ class GcTest : public DeathTest {
     ASSERT_TRUE(Comes("term"));
     program.Signal(SIGKILL);
     program.Wait();
-    EXPECT_TRUE(Eventually([leaf] {
-      return getxattr(leaf->c_str(), "user.treekill.owner", nullptr, 0) > 0;
-    }));
+    AwaitTakenOver(guardian);
   }
 
   void ExpectCollected(const Outcome& outcome, const std::string& leaf) {

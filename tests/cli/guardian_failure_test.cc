@@ -3,7 +3,6 @@
 #include <csignal>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "tests/cli/death_fixture.h"
 
 namespace treekill::rig {
@@ -19,6 +18,7 @@ class GuardianFailureTest : public DeathTest {
                                        Arguments arguments) {
     arguments.insert(arguments.begin(),
                      {"env", "TREEKILL_FAULTS=" + plan,
+                      "TREEKILL_LIMITS=guardian-again:20ms", LeapVariable(),
                       TreekillWithFaultsPath(), "run", ReportOption()});
     return Start(arguments);
   }
@@ -50,9 +50,10 @@ class GuardianFailureTest : public DeathTest {
     treekill.Signal(SIGKILL);
     treekill.Wait();
     EXPECT_TRUE(Eventually([&] { return !IsAlive(leader); }));
-    absl::SleepFor(absl::Milliseconds(300));
-    EXPECT_TRUE(IsAlive(rest));
-    EXPECT_EQ(Gc().exit_code(), 0);
+    Outcome outcome = Gc();
+    EXPECT_EQ(outcome.exit_code(), 0);
+    EXPECT_THAT(outcome.output, HasSubstr("killed 1 process"));
+    EXPECT_THAT(outcome.output, HasSubstr(absl::StrCat(rest, " (sleep)")));
     ExpectAllGone(0);
   }
 
@@ -179,8 +180,8 @@ TEST_F(GuardianFailureTest, RunGoesOnWithoutAReplacement) {
   ASSERT_TRUE(Comes("ready"));
   kill(GuardianOf(program->pid()), SIGKILL);
   EXPECT_TRUE(Eventually([&] { return GuardianNow(program->pid()) == 0; }));
-  // Long enough for some that are tried in vain.
-  absl::SleepFor(absl::Milliseconds(2500));
+  // Some are tried in vain.
+  AwaitSleeps(program->pid(), 5);
   EXPECT_EQ(GuardianNow(program->pid()), 0);
   EXPECT_FALSE(FindByCookie(cookie()).empty());
   WriteAll(File("done"), "");
@@ -222,9 +223,11 @@ TEST_F(GuardianFailureTest, ReplacementThatComesLaterDoesItsWork) {
 TEST_F(GuardianFailureTest, TimeoutGoesOnWithoutAReplacement) {
   std::unique_ptr<Program> program =
       StartFaulty("clone3@parked:EAGAIN:-1:1",
-                  ScriptRun(kHardToKill, {"--timeout=2", "-k", "200ms"}));
+                  ScriptRun(kHardToKill, {"--timeout=1h", "-k", "200ms"}));
   ASSERT_TRUE(Comes("ready"));
   kill(GuardianOf(program->pid()), SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return GuardianNow(program->pid()) == 0; }));
+  WriteAll(File("leap"), "");
   EXPECT_EQ(program->Wait().exit_code(), 124);
   EXPECT_EQ(Report()["reason"], "timeout");
   ExpectNoGuardianInReport();

@@ -1,9 +1,10 @@
 // --die-with-parent: the process that has started treekill dies, and the tree
 // with it.
 #include <csignal>
+#include <filesystem>
+#include <iterator>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "tests/cli/death_fixture.h"
 
 namespace treekill::rig {
@@ -13,13 +14,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-// Starts what its arguments say in a thread that ends, and lives on. To a
-// thread PR_SET_PDEATHSIG is bound; the parent is the process.
+// Starts what its arguments say in a thread that ends when there is `ready`,
+// and lives on. To a thread PR_SET_PDEATHSIG is bound; the parent is the
+// process.
 constexpr char kPython[] =
-    "import subprocess, sys, threading, time\n"
+    "import os, subprocess, sys, threading, time\n"
     "def start():\n"
     "  global child\n"
-    "  child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)\n"
+    "  child = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL)\n"
+    "  while not os.path.exists(sys.argv[2]):\n"
+    "    time.sleep(0.01)\n"
     "thread = threading.Thread(target=start)\n"
     "thread.start()\n"
     "thread.join()\n"
@@ -37,7 +41,11 @@ class ParentDeathTest : public DeathTest {
     Arguments run = ScriptRun(script, options);
     const char* python = "/usr/bin/python3";
     Arguments argv = {access(python, X_OK) == 0 ? python : "python3",
-                      File("python"), File("child"), TreekillPath(), "run"};
+                      File("python"),
+                      File("child"),
+                      File("ready"),
+                      TreekillPath(),
+                      "run"};
     argv.insert(argv.end(), run.begin(), run.end());
     std::unique_ptr<Program> program = Start(argv);
     treekill_ = PidIn("child");
@@ -57,8 +65,14 @@ class ParentDeathTest : public DeathTest {
 
 TEST_F(ParentDeathTest, EndsTheTreeAndNotWithTheThread) {
   std::unique_ptr<Program> parent = StartPython(kHardToKill, {"-k", "300ms"});
-  absl::SleepFor(absl::Seconds(1.5));
-  EXPECT_TRUE(IsAlive(treekill_));
+  // Only the thread that lives on is left, and treekill has slept through it.
+  EXPECT_TRUE(Eventually([&] {
+    namespace fs = std::filesystem;
+    fs::directory_iterator threads(
+        absl::StrCat("/proc/", parent->pid(), "/task"));
+    return std::distance(threads, fs::directory_iterator()) == 1;
+  }));
+  EXPECT_TRUE(Eventually([&] { return SleepsIn(treekill_, "poll"); }));
   EXPECT_TRUE(IsGuardianAlive(guardian_));
   EXPECT_EQ(LeftLeaves().size(), 1u);
   KillParent(*parent);
@@ -106,7 +120,7 @@ TEST_F(ParentDeathTest, TreekillThatIsKilledInTheGrace) {
   KillParent(*parent);
   ASSERT_TRUE(Comes("term"));
   kill(treekill_, SIGKILL);
-  absl::SleepFor(absl::Milliseconds(300));
+  AwaitTakenOver(guardian_);
   WriteAll(File("go"), "");
   EXPECT_TRUE(Comes("late"));
   ExpectAllGone(guardian_);
@@ -148,20 +162,21 @@ TEST_F(ParentDeathTest, BadValues) {
   }
 }
 
-// Treekill sees no parent there at all.
+// Treekill sees no parent there at all. With the /proc of another namespace it
+// cannot tell that nobody is alive, and takes all the time that there is.
 TEST_F(ParentDeathTest, ParentInAnotherPidNamespace) {
   for (const char* option : {"--mount-proc", "--mount"}) {
     SCOPED_TRACE(option);
     for (const char* name : {"ready", "term", "go", "late"}) {
       unlink(File(name).c_str());
     }
-    Arguments argv = {"unshare", "-pf", option, TreekillPath(), "run"};
+    Arguments argv = {"env",  "TREEKILL_LIMITS=drain:200ms", "unshare", "-pf",
+                      option, TreekillWithFaultsPath(),      "run"};
     Arguments run = ScriptRun(
         kSlowMember, {"--die-with-parent", "-k", "120s", ReportOption()});
     argv.insert(argv.end(), run.begin(), run.end());
     std::unique_ptr<Program> parent = Start(argv);
     ASSERT_TRUE(Comes("ready")) << parent->Wait(absl::ZeroDuration()).errors;
-    absl::SleepFor(absl::Milliseconds(300));
     EXPECT_FALSE(Exists("term"));
     KillParent(*parent);
     ASSERT_TRUE(Comes("term"));
