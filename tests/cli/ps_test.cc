@@ -24,6 +24,8 @@ using ::testing::StartsWith;
 class PsTest : public RunsTest {
  protected:
   std::unique_ptr<Program> StartEscapees(Arguments options = {});
+  void ListMany(int runs);
+  void ListWhileRunsEnd(int rounds);
 };
 
 // A leader, one in another session, and an orphan.
@@ -432,9 +434,9 @@ TEST_F(PsTest, AnOrdinaryUserSeesTheRunsOfOthers) {
   program->Wait();
 }
 
-TEST_F(PsTest, AHundredAtOnce) {
+void PsTest::ListMany(int runs) {
   std::vector<std::unique_ptr<Program>> programs;
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < runs; ++i) {
     programs.push_back(StartRun(
         {absl::StrCat("--name=", Name(), "-", i), "--", "sleep", "600"}));
   }
@@ -445,11 +447,17 @@ TEST_F(PsTest, AHundredAtOnce) {
       return name.starts_with(Name() + "-") && run["command_name"] == "sleep";
     });
   };
-  EXPECT_TRUE(Eventually([&] { return count() == 100; }));
+  EXPECT_TRUE(Eventually([&] { return count() == runs; }));
   for (auto& program : programs) program->Signal(SIGTERM);
   for (auto& program : programs) program->Wait();
   EXPECT_EQ(count(), 0);
 }
+
+using ThoroughPsTest = PsTest;
+using ThoroughPsAloneTest = PsTest;
+
+TEST_F(PsTest, ManyAtOnce) { ListMany(10); }
+TEST_F(ThoroughPsAloneTest, AHundredAtOnce) { ListMany(100); }
 
 TEST_F(PsTest, WhereNoCgroupIsMounted) {
   std::unique_ptr<Program> program =
@@ -465,11 +473,11 @@ TEST_F(PsTest, WhereNoCgroupIsMounted) {
 }
 
 // Runs come and go while they are looked at.
-TEST_F(PsTest, WhileRunsEnd) {
+void PsTest::ListWhileRunsEnd(int rounds) {
   auto loop = Start({"sh", "-c",
                      "while [ ! -e " + File("done") + " ]; do " +
                          TreekillPath() + " run -- sh -c 'true & :'; done"});
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < rounds; ++i) {
     Outcome outcome = Treekill({"ps", "--tree"});
     EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
     EXPECT_EQ(outcome.errors, "");
@@ -477,6 +485,9 @@ TEST_F(PsTest, WhileRunsEnd) {
   WriteAll(File("done"), "");
   loop->Wait();
 }
+
+TEST_F(PsTest, WhileRunsEnd) { ListWhileRunsEnd(10); }
+TEST_F(ThoroughPsTest, WhileRunsEnd) { ListWhileRunsEnd(100); }
 
 }  // namespace
 }  // namespace treekill::rig

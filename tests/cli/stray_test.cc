@@ -27,10 +27,19 @@ class StrayTest : public CliTest {
                                 "/proc/self/cgroup)\n",
                                 script));
     return RunProgram({"bash", "-c",
-                       absl::StrCat(prefix, " exec '", TreekillPath(), "' run ",
+                       absl::StrCat(prefix, " exec '", treekill_, "' run ",
                                     options, " bash ", file)},
                       environment());
   }
+
+  // The prefix of a treekill whose clock leaps ahead by an hour when there is
+  // `leap`.
+  std::string ByLeapingClock() {
+    treekill_ = TreekillWithFaultsPath();
+    return absl::StrCat("export TREEKILL_LEAP=", File("leap"), ";");
+  }
+
+  std::string treekill_ = TreekillPath();
 };
 
 TEST_F(StrayTest, DiesWhenItIgnoresTermInAnotherCgroup) {
@@ -54,11 +63,12 @@ TEST_F(StrayTest, DiesWhenThereAreNoDescriptorsLeft) {
 }
 
 TEST_F(StrayTest, DiesInACgroupMadeInThePlaceOfTheLeaf) {
-  Outcome outcome = Run("", "--timeout 500ms -k 200ms",
+  Outcome outcome = Run(ByLeapingClock(), "--timeout 1h -k 200ms",
                         "echo $$ >$parent/cgroup.procs\n"
                         "rmdir $leaf && mkdir -p $leaf/x\n"
                         "echo $$ >$leaf/x/cgroup.procs\n"
-                        "setsid sleep 60 & sleep 60 & wait");
+                        "setsid sleep 60 & sleep 60 & >" +
+                            File("leap") + "; wait");
   EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
 }
 
@@ -66,18 +76,20 @@ TEST_F(StrayTest, DiesInACgroupMadeInThePlaceOfTheLeaf) {
 TEST_F(StrayTest, ChildrenFromBeforeAreLeftAlone) {
   std::string trace = File("trace");
   Outcome outcome =
-      Run(absl::StrCat("(sleep 0.5; echo alive >", trace, ") &"), "",
-          "setsid sleep 60 & echo $BASHPID >$parent/cgroup.procs; exit 3");
+      Run(absl::StrCat("(until [ -e ", File("go"),
+                       " ]; do sleep 0.02; done; echo alive >", trace, ") &"),
+          "", "setsid sleep 60 & echo $BASHPID >$parent/cgroup.procs; exit 3");
   EXPECT_EQ(outcome.exit_code(), 3) << outcome.errors;
+  WriteAll(File("go"), "");
   EXPECT_TRUE(Eventually([&] { return ReadAll(trace) == "alive\n"; }));
-  EXPECT_TRUE(WaitForNobody(cookie(), absl::Seconds(20)).empty());
+  EXPECT_TRUE(WaitForNobody(cookie(), absl::Seconds(60)).empty());
 }
 
 TEST_F(StrayTest, TreekillInTreekillEndsBoth) {
-  Outcome outcome =
-      Run("", "--timeout 500ms",
-          absl::StrCat("'", TreekillPath(),
-                       "' run -- bash -c 'setsid sleep 60 & wait'"));
+  Outcome outcome = Run(
+      ByLeapingClock(), "--timeout 1h",
+      absl::StrCat("'", TreekillPath(), "' run -- bash -c 'setsid sleep 60 & >",
+                   File("leap"), "; wait'"));
   EXPECT_EQ(outcome.exit_code(), 124) << outcome.errors;
 }
 
