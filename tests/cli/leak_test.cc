@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,8 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
-#include "tests/cli/fixture.h"
+#include "tests/cli/leak_fixture.h"
 #include "treekill/kernel/fd.h"
 
 namespace treekill::rig {
@@ -28,48 +26,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-class LeakTest : public CliTest {
- protected:
-  // Whatever a failed test has kept.
-  void TearDown() override {
-    if (HasFailure()) KillByCookie(cookie());
-    CliTest::TearDown();
-  }
-
-  // `treekill run` of a shell's script; until_sleep there waits until the last
-  // process in the background has come to its program.
-  Outcome RunScript(Arguments options, const std::string& script) {
-    return StartScript(std::move(options), script)->Wait();
-  }
-
-  std::unique_ptr<Program> StartScript(
-      Arguments options, const std::string& script,
-      std::function<void()> prepare = nullptr) {
-    options.insert(
-        options.end(),
-        {"--report", File("report"), "-k", "300ms", "--", "bash", "-c",
-         absl::StrCat("until_sleep() { until [ \"$(cat /proc/$!/comm)\" = "
-                      "sleep ]; do :; done; }\n",
-                      script)});
-    return StartRun(std::move(options), std::move(prepare));
-  }
-
-  Json Report() const { return Json::parse(Read("report")); }
-
-  // Ends what was kept, as a person would.
-  void EndKept(const std::string& name) {
-    Outcome outcome = Start({TreekillPath(), "kill", name})->Wait();
-    EXPECT_EQ(outcome.exit_code(), 0) << outcome.errors;
-    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-    EXPECT_THAT(LeftLeaves(), IsEmpty());
-  }
-};
-
-// A daemon that has come to its program.
-constexpr char kDaemon[] = "setsid sleep 60 & until_sleep; ";
-// The same in the command's session.
-constexpr char kChild[] = "sleep 60 & until_sleep; ";
 
 TEST_F(LeakTest, IsKilledWithoutAWordByDefault) {
   for (const Arguments& options : {Arguments{}, Arguments{"--on-leak=kill"}}) {
@@ -156,7 +112,7 @@ TEST_F(LeakTest, FailIsForCommandsThatSucceed) {
   Outcome fails =
       RunScript({"--on-leak=fail"}, absl::StrCat(kDaemon, "exit 5"));
   EXPECT_EQ(fails.exit_code(), 5);
-  Outcome clean = RunScript({"--on-leak=fail"}, "sleep 0.1 & wait; exit 0");
+  Outcome clean = RunScript({"--on-leak=fail"}, "sleep 0.01 & wait; exit 0");
   EXPECT_EQ(clean.exit_code(), 0);
   EXPECT_EQ(clean.errors, "");
 }
@@ -168,144 +124,6 @@ TEST_F(LeakTest, FailSeesWhoHasMovedAway) {
   Outcome outcome = RunScript({"--on-leak=fail"}, move);
   EXPECT_EQ(outcome.exit_code(), 123);
   EXPECT_THAT(outcome.errors, HasSubstr(", migrated\n"));
-}
-
-TEST_F(LeakTest, WaitIsForTheTreeToEmpty) {
-  Outcome outcome = RunScript({"--on-leak=wait"},
-                              absl::StrCat("(setsid bash -c 'sleep 1; touch ",
-                                           File("done"), "') & exit 6"));
-  EXPECT_EQ(outcome.exit_code(), 6);
-  EXPECT_EQ(outcome.errors, "");
-  EXPECT_TRUE(std::filesystem::exists(File("done")));
-  Json report = Report();
-  EXPECT_EQ(report["leaked_count"], 0);
-  EXPECT_EQ(report["reason"], "exit");
-  EXPECT_FALSE(report["killed"]);
-  EXPECT_GT(report["times"]["wait"], 0.1);
-}
-
-TEST_F(LeakTest, WaitIsForThoseWhoHaveMovedAwayToo) {
-  Outcome outcome = RunScript(
-      {"--on-leak=wait"},
-      absl::StrCat("(echo $BASHPID >", OwnCgroup(), "/cgroup.procs; touch ",
-                   File("moved"), "; setsid bash -c 'sleep 1; touch ",
-                   File("done"), "') & until [ -e ", File("moved"),
-                   " ]; do :; done; exit 0"));
-  EXPECT_EQ(outcome.exit_code(), 0);
-  EXPECT_EQ(outcome.errors, "");
-  EXPECT_TRUE(std::filesystem::exists(File("done")));
-}
-
-TEST_F(LeakTest, WaitBelowASubreaperAndForAProcessGroup) {
-  for (const char* containment : {"subreaper", "process-group"}) {
-    SCOPED_TRACE(containment);
-    unlink(File("done").c_str());
-    Outcome outcome = RunScript(
-        {"--on-leak=wait", absl::StrCat("--containment=", containment)},
-        absl::StrCat("(sleep 0.5; touch ", File("done"), ") & exit 6"));
-    EXPECT_EQ(outcome.exit_code(), 6);
-    EXPECT_TRUE(std::filesystem::exists(File("done")));
-  }
-}
-
-TEST_F(LeakTest, WaitEndsWhenItsTimeIsOver) {
-  absl::Time began = absl::Now();
-  Outcome outcome =
-      RunScript({"--on-leak=wait=300ms"}, absl::StrCat(kDaemon, "exit 0"));
-  absl::Duration took = absl::Now() - began;
-  EXPECT_EQ(outcome.exit_code(), 0);
-  EXPECT_THAT(outcome.errors, HasSubstr("outlived the command: pid "));
-  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-  EXPECT_EQ(Report()["leaked_count"], 1);
-  Json times = Report()["times"];
-  EXPECT_GE(times["wait"], 0.3);
-  // None of it counts twice.
-  EXPECT_LE(times["run"].get<double>() + times["wait"].get<double>() +
-                times["teardown"].get<double>(),
-            absl::ToDoubleSeconds(took));
-}
-
-TEST_F(LeakTest, TheTimeoutGoesOnWhileItWaits) {
-  Outcome outcome = RunScript({"--on-leak=wait", "--timeout=500ms"},
-                              absl::StrCat(kDaemon, "exit 0"));
-  EXPECT_EQ(outcome.exit_code(), 124);
-  EXPECT_EQ(Report()["reason"], "timeout");
-  EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-}
-
-TEST_F(LeakTest, SignalsEndTheWait) {
-  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
-    SCOPED_TRACE(signal);
-    std::unique_ptr<Program> run = StartScript(
-        {"--on-leak=wait"},
-        absl::StrCat(kDaemon, "echo $$ >", File("leader"), "; exit 7"));
-    ASSERT_TRUE(Eventually([&] {
-      return FindByCookie(cookie()).size() == 2 && !Read("leader").empty() &&
-             !std::filesystem::exists(
-                 absl::StrCat("/proc/", std::stoi(Read("leader")), "/exe")) &&
-             SleepsIn(run->pid(), "poll");
-    }));
-    run->Signal(signal);
-    EXPECT_EQ(run->Wait().exit_code(), 7);
-    EXPECT_EQ(Report()["reason"], "stop");
-    // It had outlived the command, if that was seen before the signal.
-    EXPECT_GE(Report()["leaked"].size() + Report()["members"].size(), 1U);
-    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-    unlink(File("leader").c_str());
-  }
-}
-
-// The command is dead, and treekill does not know yet.
-TEST_F(LeakTest, ASignalThatFindsTheCommandDeadEndsTheWait) {
-  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
-    SCOPED_TRACE(signal);
-    std::unique_ptr<Program> run = StartScript(
-        {"--on-leak=wait"},
-        absl::StrCat(kDaemon, "echo $$ >", File("leader"), "; until [ -e ",
-                     File("go"), " ]; do sleep 0.01; done; exit 7"));
-    ASSERT_TRUE(Eventually([&] { return !Read("leader").empty(); }));
-    pid_t leader = std::stoi(Read("leader"));
-    run->Signal(SIGSTOP);
-    ASSERT_TRUE(Eventually([&] { return StateOf(run->pid()) == 'T'; }));
-    WriteAll(File("go"), "");
-    ASSERT_TRUE(Eventually([&] { return StateOf(leader) == 'Z'; }));
-    run->Signal(signal);
-    run->Signal(SIGCONT);
-    EXPECT_EQ(run->Wait().exit_code(), 7);
-    EXPECT_EQ(Report()["reason"], "stop");
-    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-    unlink(File("leader").c_str());
-    unlink(File("go").c_str());
-  }
-}
-
-TEST_F(LeakTest, ASignalThatEndsTheCommandEndsTheOthers) {
-  for (int signal : {SIGINT, SIGQUIT}) {
-    SCOPED_TRACE(signal);
-    std::unique_ptr<Program> run =
-        StartScript({"--on-leak=wait"},
-                    absl::StrCat("trap 'exit 7' INT QUIT; ", kDaemon, "echo >",
-                                 File("up"), "; while :; do :; done"));
-    ASSERT_TRUE(
-        Eventually([&] { return std::filesystem::exists(File("up")); }));
-    run->Signal(signal);
-    EXPECT_EQ(run->Wait().exit_code(), 7);
-    EXPECT_EQ(Report()["reason"], "stop");
-    EXPECT_EQ(Report()["leaked_count"], 1);
-    EXPECT_THAT(FindByCookie(cookie()), IsEmpty());
-    unlink(File("up").c_str());
-  }
-}
-
-TEST_F(LeakTest, TreekillKilledWhileItWaitsLeavesNothing) {
-  std::unique_ptr<Program> run =
-      StartScript({"--on-leak=wait"},
-                  absl::StrCat(kDaemon, "touch ", File("up"), "; exit 0"));
-  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(File("up")); }));
-  run->Signal(SIGKILL);
-  run->Wait();
-  EXPECT_THAT(WaitForNobody(cookie(), absl::Seconds(60)), IsEmpty());
-  EXPECT_TRUE(Eventually([] { return LeftLeaves().empty(); }));
 }
 
 TEST_F(LeakTest, KeptOnesLiveOnUntilTheyAreEndedByName) {
@@ -453,18 +271,6 @@ TEST_F(LeakTest, PsTellsHowOneThatWasSetApartGotAway) {
   EXPECT_EQ(runs[0]["members"][0]["escapes"],
             Json({"new-session", "reparented"}));
   EndKept("apart");
-}
-
-TEST_F(LeakTest, WaitIsNotForThoseWhoAreKept) {
-  Outcome outcome =
-      RunScript({"--name=wanted", "--on-leak=wait", "--keep=wanted-one"},
-                absl::StrCat("(exec -a wanted-one sleep 60) & until_sleep; ",
-                             "(setsid bash -c 'sleep 0.5; touch ", File("done"),
-                             "') & exit 0"));
-  EXPECT_EQ(outcome.exit_code(), 0);
-  EXPECT_TRUE(std::filesystem::exists(File("done")));
-  EXPECT_THAT(FindByCookie(cookie()), SizeIs(1));
-  EndKept("wanted");
 }
 
 TEST_F(LeakTest, NobodyIsKeptWithoutACgroup) {
