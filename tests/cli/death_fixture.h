@@ -68,21 +68,6 @@ class DeathTest : public CliTest {
     return program;
   }
 
-  // The same of a treekill whose calls fail or whose time passes as the
-  // variables say: see tests/rig/treekill_with_faults.cc.
-  std::unique_ptr<Program> StartOddScript(Arguments variables,
-                                          const std::string& script,
-                                          Arguments options = {}) {
-    Arguments argv = {"env"};
-    argv.insert(argv.end(), variables.begin(), variables.end());
-    argv.insert(argv.end(), {TreekillWithFaultsPath(), "run"});
-    Arguments run = ScriptRun(script, std::move(options));
-    argv.insert(argv.end(), run.begin(), run.end());
-    std::unique_ptr<Program> program = Start(argv);
-    EXPECT_TRUE(Comes("ready"));
-    return program;
-  }
-
   // With it treekill's clock leaps ahead by an hour when there is `leap`. Its
   // guardian has no environment, and so another clock.
   std::string LeapVariable() const { return "TREEKILL_LEAP=" + File("leap"); }
