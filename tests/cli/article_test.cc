@@ -122,7 +122,7 @@ TEST_F(ArticleTest, NoOrphanHoldsThePipeOfTheCaller) {
                    File("leap"), "; exec sleep inf\" & sleep inf'); echo $?");
   std::map<std::string, std::string> variables = environment();
   variables["TREEKILL_LEAP"] = File("leap");
-  // It would wait for ever if somebody held it.
+  // It would wait for ever if a process held it.
   Outcome outcome = RunProgram({"bash", "-c", script}, variables);
   EXPECT_EQ(outcome.output, "124\n");
 }

@@ -30,7 +30,8 @@ class DemoTest : public CliTest {
     return Start(std::move(arguments));
   }
 
-  // One that gives nobody the time to die, for what is said about other things.
+  // One that gives no process the time to die, for what is said about other
+  // things.
   std::unique_ptr<Program> StartHastily(
       Arguments arguments, std::function<void()> prepare = nullptr) {
     Set(kLimits, kHaste);

@@ -1,7 +1,8 @@
-// Every way that processes have of getting away from those who started them,
-// at the command's exit, at a timeout and at TERM to treekill: when treekill
-// returns, nobody is alive and the leaf is gone. All at once for each way of
-// holding and of ending; each alone once, and in all ways if there is time.
+// Every way that processes have of getting away from their parents, at the
+// command's exit, at a timeout and at TERM to treekill: when treekill returns,
+// no process of it is alive and the leaf is gone. One tree has all of them for
+// each way of holding and of ending. Each is tried alone once, and in all ways
+// by the thorough tests.
 #include <sys/stat.h>
 #include <unistd.h>
 

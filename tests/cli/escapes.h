@@ -45,27 +45,29 @@ inline void PrintTo(const Escape& escape, std::ostream* out) {
 using Escapes = std::vector<Escape>;
 
 // Those of a few processes each.
-inline constexpr Escape kEscapes[] = {{"child"},
-                                      {"process-group"},
-                                      {"setsid"},
-                                      {"double-fork"},
-                                      {"daemon"},
-                                      {"bare"},
-                                      {"ignore-signals", 0, -1, true},
-                                      {"stopped"},
-                                      {"traced"},
-                                      {"frozen"},
-                                      {"nested"},
-                                      {"nested-locked"},
-                                      {"vfork"},
-                                      {"threads"},
-                                      {"clone-parent"},
-                                      {"subreaper"},
-                                      {"pid-namespace", 0, -1, true},
-                                      {"migrate"},
-                                      {"output-holder"},
-                                      {"term-then-child", 0, -1, true},
-                                      {"slow-term", 0, 7}};
+inline constexpr Escape kEscapes[] = {
+    {"child"},
+    {"process-group"},
+    {"setsid"},
+    {"double-fork"},
+    {"daemon"},
+    {"bare"},
+    {"ignore-signals", 0, -1, true},
+    {"stopped"},
+    {"traced"},
+    // Stopped by a subreaper, it may miss TERM.
+    {"frozen", 0, -1, true},
+    {"nested"},
+    {"nested-locked"},
+    {"vfork"},
+    {"threads"},
+    {"clone-parent"},
+    {"subreaper"},
+    {"pid-namespace", 0, -1, true},
+    {"migrate"},
+    {"output-holder"},
+    {"term-then-child", 0, -1, true},
+    {"slow-term", 0, 7}};
 
 inline Escapes HeavyEscapes(int lineages, int sleepers) {
   return {{"fork-bomb", lineages, -1, true}, {"sleepers", sleepers}};
@@ -147,7 +149,7 @@ inline std::string TreekillFor(Ending ending) {
 inline std::vector<std::string> RunEscapee(
     const std::string& treekill, const std::vector<std::string>& options,
     const Escapee& escapee, const Escapes& escapes, Ending ending) {
-  // It ends early when nobody is left.
+  // It ends early when no process is left.
   const char* grace = NeedKill(escapes) ? "100ms" : "60s";
   std::vector<std::string> argv = {treekill, "run", "-k", grace};
   argv.insert(argv.end(), options.begin(), options.end());

@@ -58,7 +58,7 @@ class LatecomerTest : public RunsTest {
   }
 
   // So long after the signal a fork counts as one that was under way; after
-  // that it is asked every 20 ms who has lost its parent.
+  // that it is asked every 20 ms which of them have lost their parents.
   static Arguments WithLimit(const std::string& fork) {
     return {"env",
             absl::StrCat("TREEKILL_LIMITS=fork:", fork, " latecomers:20ms"),

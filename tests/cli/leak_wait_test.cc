@@ -1,4 +1,4 @@
-// --on-leak=wait: for whom it waits, and what ends that.
+// --on-leak=wait: for which processes it waits, and what ends that.
 #include <csignal>
 #include <filesystem>
 #include <memory>

@@ -163,7 +163,7 @@ TEST_F(ParentDeathTest, BadValues) {
 }
 
 // Treekill sees no parent there at all. With the /proc of another namespace it
-// cannot tell that nobody is alive, and takes all the time that there is.
+// cannot tell that no process is alive, and takes all the time that there is.
 TEST_F(ParentDeathTest, ParentInAnotherPidNamespace) {
   for (const char* option : {"--mount-proc", "--mount"}) {
     SCOPED_TRACE(option);

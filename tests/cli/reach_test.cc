@@ -104,7 +104,7 @@ class ReachFixture : public CliTest {
     CliTest::TearDown();
   }
 
-  // Runs them to the ending, in which everybody is alive but the leader.
+  // Runs them to the ending, in which only the leader has ended.
   Json RunToReport(const Escapes& escapes, Ending ending,
                    std::vector<std::string> options = {}) {
     std::string report = File("report");
@@ -140,7 +140,7 @@ class ReachFixture : public CliTest {
         << absl::StrJoin(SurvivorsOf(cookie()), "\n");
   }
 
-  // Each method is used for itself, and kills whom the report says it would.
+  // Each method is used for itself, and kills what the report says it would.
   void ExpectAgreement(const Escapes& escapes) {
     Json members = RunToReport(escapes, Ending::kTerm)["members"];
     auto out_of_reach = [&](const char* method) {

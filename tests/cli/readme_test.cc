@@ -14,8 +14,8 @@ using ::testing::HasSubstr;
 
 TEST(Readme, ShowsTheExampleThatIsCompiled) {
   std::string readme = ReadAll(absl::StrCat(SourceFolder(), "/README.md"));
-  std::string example = ReadAll(
-      absl::StrCat(SourceFolder(), "/tests/rig/readme_example.cc"));
+  std::string example =
+      ReadAll(absl::StrCat(SourceFolder(), "/tests/rig/readme_example.cc"));
   ASSERT_FALSE(example.empty());
   EXPECT_THAT(readme, HasSubstr(absl::StrCat("```cpp\n", example, "```\n")));
 }

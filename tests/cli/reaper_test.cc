@@ -265,11 +265,12 @@ TEST_F(ReaperTest, HoldsNoDescriptorOfTheCommands) {
 }
 
 TEST_F(ReaperTest, TheCommandFindsWhatItWouldFindWithout) {
-  // Descriptors, directory, environment, limits and ignored signals.
+  // Descriptors, directory, environment, limits and signals; those of a child,
+  // as a shell that has just forked blocks SIGCHLD for a moment.
   constexpr char kShow[] =
       "echo $(readlink /proc/self/fd/7); pwd; echo $LISTEN_PID = $$ | "
       "awk '{ print ($1 == $3) }'; ulimit -n; ls /proc/self/fd; "
-      "sed -n 's/^Sig[BI].*://p' /proc/$$/status; echo $COLOUR";
+      "sed -n 's/^Sig[BI].*://p' /proc/self/status; echo $COLOUR";
   std::string script = absl::StrCat(
       "ulimit -Sn 100; exec 7<'", TreekillPath(), "'; export COLOUR=red\n",
       "trap '' HUP; cd /tmp; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"");

@@ -15,7 +15,7 @@ using Json = nlohmann::json;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-// Alone, as it would hold up whoever looks at all processes of the machine: the
+// Alone, as it would hold up each test that looks at all processes: the
 // other tests, for one.
 class StuckMemberAloneTest : public RunsTest {
  protected:
@@ -82,6 +82,8 @@ TEST_F(StuckMemberAloneTest, IsSaidToHaveLeaked) {
 }
 
 TEST_F(StuckMemberAloneTest, IsDumpedAndEnded) {
+  // The one that is stuck must not use up the time for the other.
+  Set("TREEKILL_LIMITS", "dump:2s read:100ms");
   std::unique_ptr<Program> program = StartWithStuck(
       kBesideASleeper, {"-k", "100ms", "--timeout=1h", "--dump-on-timeout"});
   ASSERT_TRUE(Comes("ready"));

@@ -55,12 +55,12 @@ class KillModeTest : public KernelTest {
     return names;
   }
 
-  // Stops the three, of whom `expected` are to get the signal.
+  // Stops the three, of which `expected` are to get the signal.
   TreeReport StopThree(KillMode mode, const std::set<std::string>& expected) {
     Supervisor supervisor = Create();
     Tree tree = SpawnThree(supervisor, mode);
     tree.Stop();
-    // Until those who have had a signal have ended.
+    // Until those that have had a signal have ended.
     tree.PauseTimers();
     EXPECT_TRUE(rig::Eventually([&] {
       EXPECT_TRUE(supervisor.Dispatch().ok());

@@ -34,7 +34,7 @@ void LeapIfItIsThere() {
   if (timer < 0 || timerfd_gettime(timer, &when) < 0) return;
   bool is_set = when.it_value.tv_sec != 0 || when.it_value.tv_nsec != 0;
   if (!is_set) return;
-  // Too early for a limit of more than an hour; whoever waits looks again.
+  // No limit of more than an hour may be set beside a leap.
   itimerspec now{};
   now.it_value.tv_nsec = 1;
   syscall(SYS_timerfd_settime, timer, 0, &now, nullptr);

@@ -105,7 +105,7 @@ TEST_F(TheBusDies, InTheMiddle) {
   Run({"systemctl", "reset-failed"});
 }
 
-// A bus where nobody answers.
+// A bus where no process answers.
 class SilentBus final {
  public:
   std::string address() const { return "unix:path=" + path_; }

@@ -1,4 +1,4 @@
-// Units that somebody else has made, for treekill to find.
+// Units that are not treekill's, for it to find.
 #ifndef TREEKILL_TESTS_SYSTEMD_UNIT_FIXTURE_H_
 #define TREEKILL_TESTS_SYSTEMD_UNIT_FIXTURE_H_
 

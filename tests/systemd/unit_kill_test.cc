@@ -1,4 +1,4 @@
-// kill on units that somebody else has made.
+// kill on units that are not treekill's.
 #include <algorithm>
 #include <csignal>
 #include <filesystem>

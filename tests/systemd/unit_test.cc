@@ -1,5 +1,4 @@
-// wait and ps, and for both managers kill, on units that somebody else has
-// made.
+// wait and ps, and for both managers kill, on units that are not treekill's.
 #include <sys/wait.h>
 
 #include <algorithm>
