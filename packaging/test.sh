@@ -34,14 +34,20 @@ install_build_packages
 install_test_packages
 [ "$what" != vm ] || install_vm_packages
 
-# ccache, where it is installed; without it, the compiler as it is.
+# ccache, where it is installed. Not with another compiler: a precompiled header
+# of clang's holds the times of files, which ccache does not bring back.
 launcher=
-if command -v ccache >/dev/null 2>&1; then
-  launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
-  # Or it would leave alone what uses precompiled headers, and what is compiled
-  # in another folder.
-  export CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_BASEDIR="$root"
-fi
+case ${TREEKILL_CMAKE_ARGS:-} in
+  *CMAKE_CXX_COMPILER*) ;;
+  *)
+    if command -v ccache >/dev/null 2>&1; then
+      launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+      # Or it would leave alone what uses precompiled headers, and what is
+      # compiled in another folder.
+      export CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_BASEDIR="$root"
+    fi
+    ;;
+esac
 began=$(date +%s)
 # BUILD_TESTING is said because quickstart.sh may have turned it off here.
 # shellcheck disable=SC2086 # A list of arguments.
