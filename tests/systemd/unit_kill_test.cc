@@ -70,12 +70,13 @@ TEST_F(Kill, WhatStopsItHasTheGraceAndNoMore) {
   TempDir folder;
   const std::string done = folder.File("done");
   // It takes its time, so that the signal is over when it has ended.
-  StartService(Who::kRoot, "victim",
-               {absl::StrCat("ExecStopPost=sh -c 'sleep 0.5; echo yes >", done,
-                             "; exec sleep 1000'")},
-               "trap 'trap \"\" TERM; sleep 0.5; exit' TERM; "
-               "while :; do sleep 0.02; done",
-               2);
+  StartService(
+      Who::kRoot, "victim",
+      {absl::StrCat("ExecStopPost=sh -c 'sleep 0.5; echo yes >", done,
+                    ".new; mv ", done, ".new ", done, "; exec sleep 1000'")},
+      "trap 'trap \"\" TERM; sleep 0.5; exit' TERM; "
+      "while :; do sleep 0.02; done",
+      2);
   // The grace is over when that is done.
   auto leaping = environment();
   leaping["TREEKILL_LEAP"] = done;
