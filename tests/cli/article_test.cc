@@ -103,6 +103,9 @@ TEST_F(ArticleTest, KillAfterReachesTheTreeWhenTheLeaderIsGone) {
   Program timeout({"timeout", "-k", "0.2", "1h", "bash", "-c", script("ready")},
                   environment());
   EXPECT_TRUE(Eventually([&] { return fs::exists(File("ready")); }));
+  // Before it waits, it may not know its child's pid yet.
+  EXPECT_TRUE(
+      Eventually([&] { return SleepsIn(timeout.pid(), "sigsuspend"); }));
   // As its own timer does.
   timeout.Signal(SIGALRM);
   EXPECT_EQ(timeout.Wait().exit_code(), 124);
